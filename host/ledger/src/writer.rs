@@ -1,0 +1,295 @@
+//! The one thread that writes.
+//!
+//! Operations come in through a bounded queue. The thread takes what is there, runs each operation
+//! in a savepoint of its own inside one transaction, commits once for all of them, and answers
+//! each only then: an answer means that it is on disk. While one commit waits for the disk the
+//! next group gathers, so that the disk's latency is shared.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time;
+
+use crate::clock::Clock;
+use crate::tx::{Pending, Tx};
+use crate::{Change, LedgerError, Router, schema};
+
+/// Operations in one transaction: bounds how long the first waits for the last.
+pub const GROUP_MAX: usize = 256;
+/// A group is closed after this even when more operations wait: bounds the latency when the
+/// operations are heavy.
+pub const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
+/// Operations that wait for the writer: bounds the memory of a flood (the largest operation
+/// carries a few MiB, the usual one under 1 KiB).
+pub const QUEUE_MAX: usize = 1024;
+/// How long a caller waits for a place in a full queue before it is told that the ledger is busy.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Changes that a slow receiver may be behind before it is told that it missed some.
+const CHANGES_MAX: usize = 8192;
+/// Prepared statements kept: more than the crate has.
+pub(crate) const STATEMENTS_MAX: usize = 256;
+
+/// How many operations were committed in how many commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Operations whose changes were committed.
+    pub operations: u64,
+    /// Commits, each one wait for the disk.
+    pub commits: u64,
+}
+
+/// What an operation leaves for the time after the commit.
+struct Done {
+    /// Whether its changes are kept.
+    keep: bool,
+    /// Answers the caller; gets what became of the group's commit.
+    reply: Box<dyn FnOnce(Result<(), LedgerError>) + Send>,
+}
+
+/// One operation on its way to the writer.
+pub(crate) struct Job(Box<dyn FnOnce(&mut Tx<'_>) -> Done + Send>);
+
+impl Job {
+    /// Runs `op` and answers through `reply`. When the operation panics, `reply` is dropped.
+    pub(crate) fn new<T, E, Op, Reply>(op: Op, reply: Reply) -> Self
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + Send + 'static,
+        Op: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        Reply: FnOnce(Result<T, E>) + Send + 'static,
+    {
+        Self(Box::new(move |tx| {
+            let result = op(tx);
+            let keep = result.is_ok();
+            // What was refused stays refused whatever becomes of the commit.
+            let reply = move |committed: Result<(), LedgerError>| {
+                reply(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
+            };
+            Done { keep, reply: Box::new(reply) }
+        }))
+    }
+}
+
+/// State that the writer's thread shares with the handles.
+struct Shared {
+    clock: Clock,
+    router: RwLock<Option<Arc<dyn Router>>>,
+    changes: broadcast::Sender<Change>,
+    operations: AtomicU64,
+    commits: AtomicU64,
+}
+
+/// The handles' end of the writer. Dropping it ends the thread after what was queued.
+pub(crate) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Opens (or makes) the database, brings it to the newest format, and starts the thread.
+    pub(crate) fn start(path: &Path, clock: Clock) -> Result<Self, LedgerError> {
+        let mut conn = open(path)?;
+        schema::migrate(&mut conn, path)?;
+        let shared = Arc::new(Shared {
+            clock,
+            router: RwLock::new(None),
+            changes: broadcast::Sender::new(CHANGES_MAX),
+            operations: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+        });
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let thread_shared = shared.clone();
+        let thread = thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || run(&conn, queue, &thread_shared))
+            .map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+        Ok(Self { jobs: Some(jobs), shared, thread: Some(thread) })
+    }
+
+    /// Queues an operation; waits for a place for at most [`QUEUE_WAIT_MAX`].
+    pub(crate) async fn submit(&self, job: Job) -> Result<(), LedgerError> {
+        let jobs = self.jobs.as_ref().ok_or(LedgerError::Abandoned)?;
+        // The timer is touched only when the queue is full.
+        let job = match jobs.try_send(job) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(LedgerError::Abandoned),
+            Err(mpsc::error::TrySendError::Full(job)) => job,
+        };
+        match time::timeout(QUEUE_WAIT_MAX, jobs.send(job)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(LedgerError::Abandoned),
+            Err(_) => Err(LedgerError::Busy { limit: QUEUE_MAX }),
+        }
+    }
+
+    /// Queues an operation from a thread that may block, without waiting for a place.
+    pub(crate) fn submit_now(&self, job: Job) -> Result<(), LedgerError> {
+        let jobs = self.jobs.as_ref().ok_or(LedgerError::Abandoned)?;
+        jobs.try_send(job).map_err(|err| match err {
+            mpsc::error::TrySendError::Closed(_) => LedgerError::Abandoned,
+            mpsc::error::TrySendError::Full(_) => LedgerError::Busy { limit: QUEUE_MAX },
+        })
+    }
+
+    pub(crate) fn set_router(&self, router: Arc<dyn Router>) {
+        *self.shared.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.shared.changes.subscribe()
+    }
+
+    pub(crate) fn stats(&self) -> WriterStats {
+        WriterStats {
+            operations: self.shared.operations.load(Ordering::Relaxed),
+            commits: self.shared.commits.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        // Wait until the database is closed, so that it can be opened again at once. The last
+        // handle may be dropped by an operation, on the writer's own thread: that one must not.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the ledger's writer panicked");
+        }
+    }
+}
+
+/// A connection set up for durable writes.
+fn open(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_secs(10))?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    // NORMAL loses acknowledged commits at a power cut.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "cache_size", -32 * 1024)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    // A burst may grow the log; it is cut back to this many bytes at the next checkpoint.
+    conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(conn)
+}
+
+fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
+    while let Some(first) = queue.blocking_recv() {
+        let router = shared.router.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut group = Group { conn, router, pending: Pending::default(), replies: Vec::new() };
+        let committed = match conn.execute_batch("BEGIN IMMEDIATE") {
+            Ok(()) => group.fill(first, &mut queue, shared).and_then(|()| {
+                conn.execute_batch("COMMIT").map_err(LedgerError::from)
+            }),
+            Err(err) => {
+                // The caller is told by the drop of its reply.
+                drop(first);
+                Err(LedgerError::from(err))
+            }
+        };
+        match committed {
+            Ok(()) => group.committed(shared),
+            Err(err) => group.failed(&err),
+        }
+    }
+}
+
+/// The operations of one transaction.
+struct Group<'a> {
+    conn: &'a Connection,
+    router: Option<Arc<dyn Router>>,
+    pending: Pending,
+    replies: Vec<Done>,
+}
+
+impl Group<'_> {
+    /// Runs operations until none waits or the group is full.
+    fn fill(
+        &mut self,
+        first: Job,
+        queue: &mut mpsc::Receiver<Job>,
+        shared: &Shared,
+    ) -> Result<(), LedgerError> {
+        let started = Instant::now();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            self.run_one(job, shared)?;
+            let full = GROUP_MAX <= self.replies.len() || GROUP_TIME_MAX <= started.elapsed();
+            next = if full { None } else { queue.try_recv().ok() };
+        }
+        Ok(())
+    }
+
+    /// Runs one operation in its savepoint. An error means that the whole group is lost.
+    fn run_one(&mut self, job: Job, shared: &Shared) -> Result<(), LedgerError> {
+        self.conn.prepare_cached("SAVEPOINT operation")?.execute([])?;
+        let mark = self.pending.mark();
+        let now_ms = (shared.clock)().as_millisecond();
+        let mut tx = Tx::new(self.conn, now_ms, self.router.as_deref(), &mut self.pending);
+        let done = panic::catch_unwind(AssertUnwindSafe(|| (job.0)(&mut tx)));
+        // A full disk or an I/O error makes SQLite roll back everything, not only the savepoint.
+        if self.conn.is_autocommit() {
+            self.replies.extend(done);
+            return Err(LedgerError::Commit("the database rolled the group back".to_owned()));
+        }
+        let keep = done.as_ref().is_ok_and(|done| done.keep);
+        if !keep {
+            self.conn.prepare_cached("ROLLBACK TO operation")?.execute([])?;
+            self.pending.rewind(mark);
+        }
+        self.conn.prepare_cached("RELEASE operation")?.execute([])?;
+        match done {
+            Ok(done) => self.replies.push(done),
+            // The panic hook has told where; the caller learns it by the drop of its reply.
+            Err(_) => tracing::error!("a ledger operation panicked and was rolled back"),
+        }
+        Ok(())
+    }
+
+    fn committed(self, shared: &Shared) {
+        let kept = self.replies.iter().filter(|done| done.keep).count();
+        shared.operations.fetch_add(kept as u64, Ordering::Relaxed);
+        shared.commits.fetch_add(1, Ordering::Relaxed);
+        for change in self.pending.changes {
+            // No receiver is no fault.
+            drop(shared.changes.send(change));
+        }
+        for effect in self.pending.effects {
+            if panic::catch_unwind(AssertUnwindSafe(effect)).is_err() {
+                tracing::error!("work after a ledger commit panicked");
+            }
+        }
+        for done in self.replies {
+            (done.reply)(Ok(()));
+        }
+    }
+
+    fn failed(self, err: &LedgerError) {
+        tracing::error!(%err, operations = self.replies.len(), "ledger commit failed");
+        if !self.conn.is_autocommit()
+            && let Err(err) = self.conn.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%err, "ledger rollback failed");
+        }
+        for done in self.replies {
+            let err = match err {
+                LedgerError::DiskFull => LedgerError::DiskFull,
+                other => LedgerError::Commit(other.to_string()),
+            };
+            (done.reply)(Err(err));
+        }
+    }
+}
