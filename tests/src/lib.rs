@@ -1,5 +1,6 @@
 //! Drives the real binary: a server with its own folder and ports, ordinary clients against it, and
 //! films made by ffmpeg.
+#![allow(clippy::indexing_slicing, reason = "in a test a panic is the failure it should be")]
 
 pub mod film;
 pub mod server;
