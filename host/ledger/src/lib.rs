@@ -135,7 +135,6 @@ impl Ledger {
     }
 
     /// As [`Ledger::read`], for start-up code that is not async. Blocks the thread.
-    #[expect(dead_code, reason = "for the object index's start-up sweep")]
     pub(crate) fn read_blocking<T, E>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, E>,

@@ -20,9 +20,9 @@ CREATE TABLE invocations (
     id               TEXT NOT NULL UNIQUE,
     function         TEXT NOT NULL,
     event_seq        INTEGER NOT NULL,
-    -- A root has no parent and is its own root.
+    -- The one that started this one, and the top of the tree; NULL for a root.
     parent_seq       INTEGER,
-    root_seq         INTEGER NOT NULL,
+    root_seq         INTEGER,
     child_key        TEXT,
     -- How many children it ever started.
     children         INTEGER NOT NULL DEFAULT 0,
@@ -70,7 +70,7 @@ CREATE INDEX invocations_unended_children ON invocations (parent_seq)
 -- One child a key.
 CREATE UNIQUE INDEX invocations_children ON invocations (parent_seq, child_key)
     WHERE parent_seq IS NOT NULL;
-CREATE INDEX invocations_tree ON invocations (root_seq) WHERE parent_seq IS NOT NULL;
+CREATE INDEX invocations_tree ON invocations (root_seq) WHERE root_seq IS NOT NULL;
 CREATE INDEX invocations_ended_roots ON invocations (ended_ms)
     WHERE parent_seq IS NULL AND state >= 3;
 -- Lists. Succeeded ones are the many, and found from the newest without an index.

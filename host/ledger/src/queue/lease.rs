@@ -1,0 +1,155 @@
+//! Leases: who runs what, until when, under which token.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::tree::End;
+use super::view;
+use crate::clock::{after, timestamp};
+use crate::error::at_most;
+use crate::tx::Tx;
+use crate::{AttemptOutcome, Change, Fence, Lane, Leased, LedgerError, rows};
+
+/// Invocations leased in one call: bounds the operation, and the events held in memory.
+pub const LEASE_MAX: usize = 64;
+/// Attempts in a row whose end nobody saw (the process died, or did not renew) until the
+/// invocation has failed: what kills the host each time must stop some time. Many, because a host
+/// may be killed for other reasons.
+pub const LOST_MAX: i64 = 20;
+/// Attempts of an invocation whose record is kept.
+pub const ATTEMPTS_KEPT: i64 = 64;
+
+impl Tx<'_> {
+    /// Starts attempts of ready invocations, in the lane's order.
+    pub(super) fn lease(
+        &mut self,
+        lane: Lane,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Leased>, LedgerError> {
+        at_most("invocations leased at once", limit, LEASE_MAX)?;
+        self.expire(lane)?;
+        self.execute(
+            "UPDATE invocations SET due_ms = NULL
+             WHERE lane = ?1 AND state = 0 AND due_ms IS NOT NULL AND due_ms <= ?2",
+            (rows::lane(lane), self.now_ms()),
+        )?;
+        let ready = self
+            .sql(
+                "SELECT seq FROM invocations
+                 WHERE lane = ?1 AND state = 0 AND due_ms IS NULL AND blocked_by IS NULL
+                 ORDER BY rank, root_seq, seq LIMIT ?2",
+            )?
+            .query_map((rows::lane(lane), limit as i64), |row| row.get(0))?
+            .collect::<Result<Vec<i64>, _>>()?;
+        let until_ms = after(self.now_ms(), lease);
+        ready.into_iter().map(|seq| self.start_attempt(seq, until_ms)).collect()
+    }
+
+    fn start_attempt(&mut self, seq: i64, until_ms: i64) -> Result<Leased, LedgerError> {
+        let (token, number): (i64, i64) = self
+            .first(
+                "UPDATE invocations
+                 SET state = 1, token = token + 1, attempt = attempt + 1, lease_until_ms = ?2,
+                     started_ms = coalesce(started_ms, ?3)
+                 WHERE seq = ?1 RETURNING token, attempt",
+                (seq, until_ms, self.now_ms()),
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?
+            .ok_or_else(|| LedgerError::Damaged(format!("no invocation in row {seq}")))?;
+        self.execute(
+            "INSERT INTO attempts (invocation_seq, number, started_ms) VALUES (?1, ?2, ?3)",
+            (seq, number, self.now_ms()),
+        )?;
+        self.execute(
+            "DELETE FROM attempts WHERE invocation_seq = ?1 AND number <= ?2",
+            (seq, number - ATTEMPTS_KEPT),
+        )?;
+        let (invocation, event) = view::leased(self.conn(), seq)?;
+        self.change(Change::Started(invocation.id.clone()));
+        let fence = Fence { invocation: invocation.id.clone(), token: token.cast_unsigned() };
+        Ok(Leased { invocation, event, fence })
+    }
+
+    /// Lengthens a lease. An attempt whose lease ran out may still renew it as long as nobody has
+    /// looked: nobody else runs it then.
+    pub(super) fn renew(&self, fence: &Fence, lease: Duration) -> Result<(), LedgerError> {
+        let seq = self.fenced(fence)?;
+        self.execute(
+            "UPDATE invocations SET lease_until_ms = ?2 WHERE seq = ?1",
+            (seq, after(self.now_ms(), lease)),
+        )?;
+        Ok(())
+    }
+
+    /// Takes back what an earlier process had leased.
+    pub(super) fn void_leases(&mut self) -> Result<(), LedgerError> {
+        for lane in [Lane::Roots, Lane::Children] {
+            self.take_back(lane, i64::MAX, "the process that ran it is gone")?;
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, lane: Lane) -> Result<(), LedgerError> {
+        self.take_back(lane, self.now_ms(), "its lease ran out")
+    }
+
+    /// Ends the attempts whose lease ended at or before `until_ms`; they are ready at once.
+    fn take_back(&mut self, lane: Lane, until_ms: i64, why: &str) -> Result<(), LedgerError> {
+        let lost = self
+            .sql(
+                "SELECT seq, attempt, lost + 1 FROM invocations
+                 WHERE lane = ?1 AND state = 1 AND lease_until_ms <= ?2",
+            )?
+            .query_map((rows::lane(lane), until_ms), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<Result<Vec<(i64, i64, i64)>, _>>()?;
+        for (seq, attempt, lost) in lost {
+            // The end of one before it may have ended this one, its child.
+            let runs: Option<i64> = self.first(
+                "SELECT 1 FROM invocations WHERE seq = ?1 AND state = 1",
+                [seq],
+                |row| row.get(0),
+            )?;
+            if runs.is_none() {
+                continue;
+            }
+            self.close_attempt(seq, attempt, AttemptOutcome::Lost, Some(why))?;
+            if LOST_MAX <= lost {
+                let reason = format!("{lost} attempts in a row were lost; the last: {why}");
+                self.end(seq, End::Failed(&reason))?;
+                continue;
+            }
+            self.execute(
+                "UPDATE invocations
+                 SET state = 0, rank = 0, token = token + 1, lost = ?2, lease_until_ms = NULL
+                 WHERE seq = ?1",
+                params![seq, lost],
+            )?;
+            self.change(Change::Queued(lane));
+        }
+        Ok(())
+    }
+}
+
+/// The earliest moment at which time alone makes an invocation ready.
+pub(super) fn next_due(conn: &Connection) -> Result<Option<Timestamp>, LedgerError> {
+    const DELAYED: &str = "SELECT due_ms FROM invocations
+        WHERE lane = ?1 AND state = 0 AND due_ms IS NOT NULL ORDER BY due_ms LIMIT 1";
+    const LEASED: &str = "SELECT lease_until_ms FROM invocations
+        WHERE lane = ?1 AND state = 1 ORDER BY lease_until_ms LIMIT 1";
+    let mut earliest: Option<i64> = None;
+    for sql in [DELAYED, LEASED] {
+        for lane in [Lane::Roots, Lane::Children] {
+            let due: Option<i64> = conn
+                .prepare_cached(sql)?
+                .query_row([rows::lane(lane)], |row| row.get(0))
+                .optional()?;
+            earliest = earliest.into_iter().chain(due).min();
+        }
+    }
+    Ok(earliest.map(timestamp))
+}
