@@ -11,7 +11,8 @@ const APPLICATION_ID: i64 = 0x424B_4C47;
 
 /// One migration; its place in the list, counted from 1, is the format it leads to. A step that
 /// was released is never edited: a later change is a new step.
-const STEPS: &[&[&str]] = &[&[include_str!("schema/queue.sql"), include_str!("schema/objects.sql")]];
+const STEPS: &[&[&str]] =
+    &[&[include_str!("schema/queue.sql"), include_str!("schema/objects.sql")]];
 
 /// Brings the database to the newest format, or says why not. Each step commits on its own.
 pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {

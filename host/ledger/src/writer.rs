@@ -191,9 +191,9 @@ fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
         let router = shared.router.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut group = Group { conn, router, pending: Pending::default(), replies: Vec::new() };
         let committed = match conn.execute_batch("BEGIN IMMEDIATE") {
-            Ok(()) => group.fill(first, &mut queue, shared).and_then(|()| {
-                conn.execute_batch("COMMIT").map_err(LedgerError::from)
-            }),
+            Ok(()) => group
+                .fill(first, &mut queue, shared)
+                .and_then(|()| conn.execute_batch("COMMIT").map_err(LedgerError::from)),
             Err(err) => {
                 // The caller is told by the drop of its reply.
                 drop(first);
