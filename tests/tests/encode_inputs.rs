@@ -1,4 +1,5 @@
 //! Awkward films give right results; damaged ones a clear reason, and the host stays up.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the failure")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,14 +120,12 @@ fn sound() {
     let two = "-f lavfi -i sine=frequency=880:sample_rate=44100:duration=2 -map 0 -map 1 -map 2";
     check("two-tracks.mp4", &format!("{PICTURE} {SOUND} {two} {H264} -c:a aac"), 26.0);
 
-    for name in ["h264.mp4"] {
-        let out = check(name, &format!("{PICTURE} {SOUND} {H264} -c:a aac"), 26.0);
-        let seconds = |kind| {
-            let playlist = out.join("master.m3u8");
-            film::probe(&playlist, kind, "start_time").unwrap().parse::<f64>().unwrap_or(0.0)
-        };
-        assert!((seconds("v") - seconds("a")).abs() < 0.025, "sound and picture are apart");
-    }
+    let out = check("both.mp4", &format!("{PICTURE} {SOUND} {H264} -c:a aac"), 26.0);
+    let begins = |kind| {
+        let playlist = out.join("master.m3u8");
+        film::probe(&playlist, kind, "start_time").unwrap().parse::<f64>().unwrap()
+    };
+    assert!((begins("v") - begins("a")).abs() < 0.025, "sound and picture are apart");
 }
 
 #[test]
