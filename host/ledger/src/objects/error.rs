@@ -31,12 +31,6 @@ pub enum IndexError {
     /// The multipart upload does not exist, was completed or aborted.
     #[error("no multipart upload {0:?}")]
     NoSuchUpload(String),
-    /// A part named at completion changed since it was looked at.
-    #[error("part {number} changed")]
-    InvalidPart {
-        /// The part's number.
-        number: u32,
-    },
     /// A condition did not hold.
     #[error("condition {condition} does not hold")]
     PreconditionFailed {
@@ -56,4 +50,10 @@ pub enum IndexError {
     /// The ledger itself failed, is busy, or refused the fence.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl From<rusqlite::Error> for IndexError {
+    fn from(err: rusqlite::Error) -> Self {
+        IndexError::Ledger(err.into())
+    }
 }

@@ -383,11 +383,22 @@ impl std::fmt::Display for BlobId {
     }
 }
 
+/// Where the bytes of a blob are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a file of its own.
+    File,
+    /// In the ledger.
+    Ledger,
+}
+
 /// A stretch of a blob. An object's bytes are its pieces put end to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Which blob.
     pub blob: BlobId,
+    /// Where its bytes are.
+    pub place: Place,
     /// First byte within the blob.
     pub offset: u64,
     /// Number of bytes, at least 1.
