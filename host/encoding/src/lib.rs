@@ -1,1 +1,48 @@
-//! Skeleton.
+//! Video encoding: raw frames in, AV1 packets out, for all renditions of a ladder at once.
+//!
+//! An [`Encoder`] owns the process's encoding threads; a [`Session`] is one encode. The caller
+//! pushes frames of a fixed shape, each rung scales them to its size and encodes them with rav1e,
+//! and packets come out in order for each rung.
+//!
+//! **Invariant: the packets of a film are those of its parts.** Encoding N frames in one session,
+//! or in several sessions cut at multiples of the GOP, gives the same bytes, whatever the number of
+//! threads and of other sessions.
+//!
+//! # Memory
+//!
+//! A session holds at most [`QUEUE_BYTES_MAX`] of waiting frames (but at least
+//! [`QUEUE_FRAMES_MIN`] frames), one frame being pushed, [`UNDELIVERED_BYTES_MAX`] of packets and
+//! one packet for each slot, and for each rung what rav1e keeps for its lookahead: see
+//! `examples/measure.rs` for figures. `SESSIONS_PER_SLOT` × slots sessions are open at most.
+//!
+//! # Cancelling
+//!
+//! Dropping a [`Session`] or one of its futures returns at once and frees what was waiting. rav1e
+//! cannot be interrupted inside a frame, so a thread that works for the session at that moment ends
+//! the frame first; until then its slot is taken, and the time is accounted to the session.
+
+mod error;
+mod frame;
+pub mod guest;
+mod level;
+mod obu;
+mod pool;
+mod rung;
+mod scale;
+mod session;
+mod settings;
+pub mod testing;
+
+pub use error::EncodeError;
+pub use frame::Frame;
+pub use level::Level;
+pub use pool::{Counters, CpuAccount, UNDELIVERED_BYTES_MAX};
+pub use session::{
+    DELIVERY_BYTES_MAX, Encoder, EncoderConfig, Packet, QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX,
+    QUEUE_FRAMES_MIN, SESSIONS_PER_SLOT, Session,
+};
+pub use settings::{
+    CheckedSettings, Chroma, Colour, FRAMES_PER_SECOND_MAX, GOP_FRAMES_MAX, LUMA_SAMPLES_MAX,
+    Picture, RUNG_NAME_BYTES_MAX, RUNG_SIDE_PX_MIN, RUNGS_MAX, Rung, SIDE_PX_MAX, SPEED_MAX,
+    Settings,
+};
