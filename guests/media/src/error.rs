@@ -84,9 +84,5 @@ impl MediaError {
 
 /// Checks `got` against an inclusive `limit`.
 pub(crate) fn at_most(what: &str, got: u64, limit: u64) -> Result<(), MediaError> {
-    if got <= limit {
-        Ok(())
-    } else {
-        Err(MediaError::OverLimit { what: what.into(), got, limit })
-    }
+    if got <= limit { Ok(()) } else { Err(MediaError::OverLimit { what: what.into(), got, limit }) }
 }

@@ -211,7 +211,8 @@ fn settle(
         Some(HLG) => return Err(MediaError::unsupported("HDR (HLG)")),
         _ => {}
     }
-    info.frame_rate = info.frame_rate.or(constant_rate(track)).or(rate).filter(is_ratio).map(reduced);
+    info.frame_rate =
+        info.frame_rate.or(constant_rate(track)).or(rate).filter(is_ratio).map(reduced);
     track.kind = TrackKind::Video(info);
     Ok(())
 }

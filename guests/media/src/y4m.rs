@@ -21,11 +21,7 @@ pub(crate) fn is_y4m(head: &[u8]) -> bool {
 }
 
 /// Reads the header line, then each frame's line: one short read a picture.
-pub(crate) fn index(
-    input: &dyn Input,
-    head: &[u8],
-    limits: &Limits,
-) -> Result<Index, MediaError> {
+pub(crate) fn index(input: &dyn Input, head: &[u8], limits: &Limits) -> Result<Index, MediaError> {
     let line = head.iter().take(LINE_BYTES_MAX).position(|&byte| byte == b'\n');
     let line = line.ok_or_else(|| MediaError::damaged("the header line has no end"))?;
     let header = head.get(..line).unwrap_or_default();
@@ -168,7 +164,8 @@ mod tests {
 
     #[test]
     fn frames_are_found_and_cut_files_refused() {
-        let mut file = b"YUV4MPEG2 W3 H3 F30000:1001 Ip A128:117 C420jpeg XCOLORRANGE=FULL\n".to_vec();
+        let mut file =
+            b"YUV4MPEG2 W3 H3 F30000:1001 Ip A128:117 C420jpeg XCOLORRANGE=FULL\n".to_vec();
         for _ in 0..2 {
             file.extend_from_slice(b"FRAME Ip\n");
             file.extend_from_slice(&[7; 9 + 4 + 4]);

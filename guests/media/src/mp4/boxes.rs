@@ -83,7 +83,8 @@ impl<'a> Boxes<'a> {
 
     /// The first box of a kind.
     pub(super) fn need(self, kind: &FourCc) -> Result<&'a [u8], MediaError> {
-        self.find(kind)?.ok_or_else(|| MediaError::damaged(format!("box {} is missing", name(*kind))))
+        self.find(kind)?
+            .ok_or_else(|| MediaError::damaged(format!("box {} is missing", name(*kind))))
     }
 
     fn step(&mut self) -> Result<(FourCc, &'a [u8]), MediaError> {

@@ -66,7 +66,11 @@ pub(super) fn parse(
             Some(last) if follows(last, &segment) => {
                 last.duration = segment.duration.and_then(|more| last.duration?.checked_add(more));
             }
-            Some(last) if last.duration.is_none_or(|length| segment.media < last.media.saturating_add(length)) => {
+            Some(last)
+                if last
+                    .duration
+                    .is_none_or(|length| segment.media < last.media.saturating_add(length)) =>
+            {
                 return Err(MediaError::unsupported("an edit list that repeats or reorders"));
             }
             _ => segments.push(segment),
@@ -114,9 +118,9 @@ pub(super) fn apply_to_video(
         sample.shown = holding.is_some();
         sample.pts = holding.or(nearest).unwrap_or(first).present(time);
     }
-    let end = segments.iter().try_fold(0_u64, |sum, segment| {
-        sum.checked_add(segment.duration?.unsigned_abs())
-    });
+    let end = segments
+        .iter()
+        .try_fold(0_u64, |sum, segment| sum.checked_add(segment.duration?.unsigned_abs()));
     Ok(Edit { start: first.start, skip: first.media, duration: end })
 }
 
@@ -166,7 +170,10 @@ mod tests {
             shown: true,
         });
         apply_to_video(&found, &mut samples).unwrap();
-        assert_eq!(samples.map(|s| (s.pts, s.shown)), [(40, false), (50, true), (149, true), (150, false)]);
+        assert_eq!(
+            samples.map(|s| (s.pts, s.shown)),
+            [(40, false), (50, true), (149, true), (150, false)]
+        );
     }
 
     #[test]

@@ -44,8 +44,7 @@ fn video(kind: FourCc, body: &[u8]) -> Result<Entry, MediaError> {
         _ => Vec::new(),
     };
     let known = !matches!(codec, Codec::Other(_));
-    let codec =
-        if known && interlaced(inner)? { Codec::Other("interlaced".into()) } else { codec };
+    let codec = if known && interlaced(inner)? { Codec::Other("interlaced".into()) } else { codec };
     let (pixel_aspect, colour) =
         if known { (pixel_aspect(inner)?, colour(inner)?) } else { ((1, 1), None) };
     let info = VideoInfo {
@@ -81,8 +80,8 @@ fn colour(inner: Boxes<'_>) -> Result<Option<Colour>, MediaError> {
     if kind != *b"nclx" && kind != *b"nclc" {
         return Ok(None);
     }
-    let [primaries, transfer, matrix] = [bytes.u16()?, bytes.u16()?, bytes.u16()?]
-        .map(|code| u8::try_from(code).unwrap_or(2));
+    let [primaries, transfer, matrix] =
+        [bytes.u16()?, bytes.u16()?, bytes.u16()?].map(|code| u8::try_from(code).unwrap_or(2));
     let full_range = kind == *b"nclx" && bytes.u8()? & 0x80 != 0;
     Ok(Some(Colour { primaries, transfer, matrix, full_range }))
 }
@@ -181,9 +180,7 @@ fn elementary_stream(body: &[u8]) -> Result<(Codec, Vec<u8>), MediaError> {
     let object = decoder.u8()?;
     decoder.skip(12)?;
     Ok(match object {
-        0x40 | 0x66..=0x68 => {
-            (Codec::Aac, descriptor(&mut decoder, 5)?.rest().to_vec())
-        }
+        0x40 | 0x66..=0x68 => (Codec::Aac, descriptor(&mut decoder, 5)?.rest().to_vec()),
         0x69 | 0x6B => (Codec::Other("MP3".into()), Vec::new()),
         0xA5 => (Codec::Other("AC-3".into()), Vec::new()),
         0xA6 => (Codec::Other("E-AC-3".into()), Vec::new()),

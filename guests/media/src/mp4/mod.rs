@@ -45,7 +45,10 @@ pub(crate) fn index(input: &dyn Input, limits: &Limits) -> Result<Index, MediaEr
             }
             b"moof" => {
                 let movie: &mut tracks::Movie = movie.as_mut().ok_or_else(|| {
-                    MediaError::damaged_at("a fragment comes before the movie's header", found.start)
+                    MediaError::damaged_at(
+                        "a fragment comes before the movie's header",
+                        found.start,
+                    )
                 })?;
                 if found.cut {
                     return Err(cut_off(&found));
@@ -88,5 +91,8 @@ fn body(input: &dyn Input, found: &boxes::FileBox, limits: &Limits) -> Result<Ve
 
 fn cut_off(found: &boxes::FileBox) -> MediaError {
     let name = name(found.kind);
-    MediaError::damaged_at(format!("it ends inside box {name}: the upload is incomplete"), found.start)
+    MediaError::damaged_at(
+        format!("it ends inside box {name}: the upload is incomplete"),
+        found.start,
+    )
 }

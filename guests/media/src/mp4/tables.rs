@@ -136,8 +136,7 @@ impl<'a> Chunks<'a> {
         if self.offsets.is_empty() {
             return Ok(None);
         }
-        let offset =
-            if self.wide { self.offsets.u64()? } else { u64::from(self.offsets.u32()?) };
+        let offset = if self.wide { self.offsets.u64()? } else { u64::from(self.offsets.u32()?) };
         Ok(Some(offset))
     }
 }

@@ -1,7 +1,7 @@
 //! HEVC: `hvcC` and what a sample says about itself. The parameter set is in `hevc_sps`.
 
-use super::nal;
 pub(crate) use super::hevc_sps::sequence;
+use super::nal;
 use crate::{bytes::Bytes, error::MediaError};
 
 /// Video, sequence and picture parameter sets.

@@ -37,8 +37,7 @@ impl Hevc {
         });
         let sets = config.sets.clone();
         let picture_samples = limits.picture_samples;
-        let mut this =
-            Self { config, picture_samples, decoder, sub_layers: 7, skip_leading: None };
+        let mut this = Self { config, picture_samples, decoder, sub_layers: 7, skip_leading: None };
         for unit in &sets {
             this.feed(unit)?;
         }

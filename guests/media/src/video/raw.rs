@@ -33,6 +33,16 @@ impl Core for Raw {
         }
         let v = sample.split_off(luma + plane);
         let u = sample.split_off(luma);
-        Ok(Some(Frame { width, height, bit_depth, chroma, y: sample, u, v, colour: None, index: 0 }))
+        Ok(Some(Frame {
+            width,
+            height,
+            bit_depth,
+            chroma,
+            y: sample,
+            u,
+            v,
+            colour: None,
+            index: 0,
+        }))
     }
 }
