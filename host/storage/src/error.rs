@@ -120,8 +120,8 @@ pub enum StoreError {
 impl From<LedgerError> for StoreError {
     fn from(err: LedgerError) -> Self {
         match err {
-            LedgerError::Fenced => StoreError::Fenced,
-            LedgerError::Busy => StoreError::Busy,
+            LedgerError::Fenced(_) => StoreError::Fenced,
+            LedgerError::Busy { .. } => StoreError::Busy,
             other => StoreError::Unavailable(other.to_string()),
         }
     }
@@ -139,7 +139,6 @@ impl From<IndexError> for StoreError {
                 StoreError::DeleteMarker { version_id, named }
             }
             IndexError::NoSuchUpload(id) => StoreError::NoSuchUpload(id),
-            IndexError::InvalidPart { number } => StoreError::InvalidPart { number },
             IndexError::PreconditionFailed { condition } => {
                 StoreError::PreconditionFailed { condition }
             }

@@ -9,10 +9,17 @@
 //! **Invariant: nothing is acknowledged before its bytes, their directory entry and the commit are
 //! on disk.** **Invariant: a key never becomes a path.**
 
+mod body;
+mod digest;
+mod disk;
 mod error;
 mod limits;
+mod objects;
+mod pins;
+mod reader;
 mod requests;
 mod store;
+mod uploads;
 
 pub use backlot_ledger::objects::{
     Bucket, Checksum, ChecksumAlgorithm, ChecksumKind, CompletedPart, Conditions, Deleted,
@@ -26,8 +33,11 @@ pub use limits::{
     METADATA_BYTES_MAX, PARTS_MAX, PIECES_MAX, StoreLimits, TAG_NAME_CHARS_MAX,
     TAG_VALUE_CHARS_MAX, TAGS_MAX,
 };
+pub use objects::ObjectWriter;
+pub use reader::{CHUNK_BYTES, ObjectReader};
 pub use requests::{
     CompleteMultipart, Compose, Copy, CopyPart, CreateMultipart, Delete, Expected,
     MetadataDirective, Put, PutPart, TagDirective,
 };
-pub use store::{ObjectReader, ObjectWriter, PartWriter, Store, Swept};
+pub use store::{Store, Swept};
+pub use uploads::PartWriter;

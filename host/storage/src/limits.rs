@@ -75,7 +75,11 @@ pub(crate) fn check_bucket_name(name: &str) -> Result<(), StoreError> {
         && bytes.last().is_some_and(alphanumeric)
         && !name.contains("..")
         && name.parse::<std::net::Ipv4Addr>().is_err();
-    if fine { Ok(()) } else { Err(StoreError::Invalid(format!("{name:?} is no name for a bucket"))) }
+    if fine {
+        Ok(())
+    } else {
+        Err(StoreError::Invalid(format!("{name:?} is no name for a bucket")))
+    }
 }
 
 pub(crate) fn check_metadata(metadata: &Pairs) -> Result<(), StoreError> {

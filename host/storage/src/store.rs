@@ -1,25 +1,45 @@
-//! The store's handle. Signatures first; the bodies follow.
-#![expect(clippy::unused_async, unused_variables, reason = "signatures only, for an hour")]
+//! The store's handle: opening, sweeping, collecting, buckets.
 
-use std::io;
-use std::ops::Range;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use backlot_ledger::{Fence, Ledger};
-use bytes::Bytes;
+use backlot_ledger::Ledger;
+use backlot_ledger::objects::{BlobId, Committed};
 use cap_std::fs::Dir;
-use futures::Stream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
-use crate::*;
+use crate::body::joined;
+use crate::disk::Disk;
+use crate::limits::check_bucket_name;
+use crate::pins::Pins;
+use crate::{Bucket, StoreError, StoreLimits, Versioning};
 
-type Result<T, E = StoreError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-fn unavailable<T>() -> Result<T> {
-    Err(StoreError::Unavailable("not built yet".into()))
-}
+/// How long garbage is gathered before it is removed, so that many deletes make one commit more
+/// and not one each.
+const GATHER: Duration = Duration::from_millis(50);
+/// Unreferenced blobs looked up at once by a sweep.
+const SWEEP_BATCH: u32 = 10_000;
 
 /// The object store; a cheap handle.
 #[derive(Clone)]
-pub struct Store;
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles share.
+pub(crate) struct Shared {
+    pub(crate) ledger: Ledger,
+    pub(crate) disk: Disk,
+    pub(crate) limits: StoreLimits,
+    pub(crate) pins: Pins,
+    jobs: Arc<Semaphore>,
+    collecting: AtomicBool,
+}
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,112 +50,161 @@ pub struct Swept {
     pub unreferenced: u64,
 }
 
-/// A body on its way to become an object. Dropped before [`ObjectWriter::finish`]: no trace left.
-pub struct ObjectWriter(());
-impl ObjectWriter {
-    /// Append bytes. Waits while earlier ones are being written (back-pressure).
-    pub async fn write(&mut self, data: Bytes) -> Result<()> { unavailable() }
-    /// Tell a checksum that became known after the body (a trailer). The algorithm should be among
-    /// [`Expected::checksums`], so that it is being computed; else `Invalid`.
-    pub fn expect_checksum(&mut self, algorithm: ChecksumAlgorithm, base64: String) -> Result<()> { unavailable() }
-    /// Verify what was expected, make the bytes durable, and commit the object with its event.
-    pub async fn finish(self) -> Result<ObjectInfo> { unavailable() }
-}
+impl Store {
+    /// Opens the store in `dir`, and sweeps what a crash left. Blocking; call it at start.
+    ///
+    /// # Errors
+    /// `Disk` or `Unavailable` when the folder or the ledger cannot be used.
+    pub fn open(dir: Dir, ledger: Ledger, limits: StoreLimits) -> Result<Store> {
+        let disk = Disk::open(&dir).map_err(StoreError::Disk)?;
+        let jobs = Arc::new(Semaphore::new(limits.disk_jobs));
+        let collecting = AtomicBool::new(false);
+        let pins = Pins::default();
+        let shared = Arc::new(Shared { ledger, disk, limits, pins, jobs, collecting });
+        let weak = Arc::downgrade(&shared);
+        shared.pins.on_wake(Box::new(move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.collect_soon();
+            }
+        }));
+        let swept = shared.sweep()?;
+        if swept != Swept::default() {
+            tracing::info!(swept.orphans, swept.unreferenced, "blobs without an object removed");
+        }
+        Ok(Store { shared })
+    }
 
-/// A body on its way to become a part of a multipart upload.
-pub struct PartWriter(());
-impl PartWriter {
-    /// As [`ObjectWriter::write`].
-    pub async fn write(&mut self, data: Bytes) -> Result<()> { unavailable() }
-    /// As [`ObjectWriter::expect_checksum`].
-    pub fn expect_checksum(&mut self, algorithm: ChecksumAlgorithm, base64: String) -> Result<()> { unavailable() }
-    /// Verify what was expected, make the bytes durable, and commit the part.
-    pub async fn finish(self) -> Result<Part> { unavailable() }
-}
+    /// Removes blobs that nothing refers to; safe at any time.
+    pub async fn sweep(&self) -> Result<Swept> {
+        let shared = self.shared.clone();
+        joined(self.shared.disk_job(move || shared.sweep()).await?).await
+    }
 
-/// A reader pinned to one version: its bytes stay readable until it is dropped, whatever happens
-/// to the object.
-pub struct ObjectReader(ObjectInfo);
-impl ObjectReader {
-    /// What is being read.
-    pub fn info(&self) -> &ObjectInfo { &self.0 }
-    /// At most `len` bytes from `offset`; fewer only at the end, none at or past it.
-    pub async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> { unavailable() }
-    /// The bytes of a range in chunks of at most 256 KiB, reading ahead by one chunk.
-    /// `RangeNotSatisfiable` unless the range is within the object.
-    pub fn stream(self, range: Range<u64>) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
-        if true { return unavailable() }
-        Ok(futures::stream::empty())
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &StoreLimits {
+        &self.shared.limits
+    }
+
+    /// Creates a bucket.
+    pub async fn create_bucket(&self, name: &str) -> Result<Bucket> {
+        check_bucket_name(name)?;
+        Ok(self.shared.ledger.create_bucket(name).await?)
+    }
+
+    /// Deletes a bucket without objects, versions and delete markers; multipart uploads in it are
+    /// aborted.
+    pub async fn delete_bucket(&self, name: &str) -> Result<()> {
+        let store = self.clone();
+        let name = name.to_owned();
+        detached(async move { store.settle(store.shared.ledger.delete_bucket(&name).await) }).await
+    }
+
+    /// A bucket, if it exists.
+    pub async fn bucket(&self, name: &str) -> Result<Option<Bucket>> {
+        Ok(self.shared.ledger.bucket(name).await?)
+    }
+
+    /// All buckets by name.
+    pub async fn buckets(&self) -> Result<Vec<Bucket>> {
+        Ok(self.shared.ledger.buckets().await?)
+    }
+
+    /// Switches versioning on or suspends it; `Off` is `Invalid` (as in S3 there is no way back).
+    pub async fn set_versioning(&self, name: &str, versioning: Versioning) -> Result<()> {
+        if versioning == Versioning::Off {
+            return Err(StoreError::Invalid("versioning cannot be switched off again".into()));
+        }
+        Ok(self.shared.ledger.set_versioning(name, versioning).await?)
+    }
+
+    /// Takes the answer of a commit, and sees to the blobs it let go of.
+    pub(crate) fn settle<T, E: Into<StoreError>>(
+        &self,
+        committed: Result<Committed<T>, E>,
+    ) -> Result<T> {
+        let committed = committed.map_err(Into::into)?;
+        self.shared.pins.doom(&committed.garbage);
+        Ok(committed.value)
     }
 }
 
-impl Store {
-    /// Open the store in `dir`, and sweep what a crash left. Blocking; call it at start.
-    pub fn open(dir: Dir, ledger: Ledger, limits: StoreLimits) -> Result<Store> { unavailable() }
-    /// Remove blobs that nothing refers to; safe at any time.
-    pub async fn sweep(&self) -> Result<Swept> { unavailable() }
-    /// The limits in force.
-    pub fn limits(&self) -> &StoreLimits { &StoreLimits { put_bytes_max: 0, object_bytes_max: 0, part_bytes_min: 0, inline_bytes_max: 0, disk_jobs: 0 } }
+/// Runs what must not stop half-way when the caller goes away: a commit and what follows it.
+pub(crate) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    joined(tokio::spawn(work)).await
+}
 
-    /// Create a bucket.
-    pub async fn create_bucket(&self, name: &str) -> Result<Bucket> { unavailable() }
-    /// Delete an empty bucket.
-    pub async fn delete_bucket(&self, name: &str) -> Result<()> { unavailable() }
-    /// A bucket, if it exists.
-    pub async fn bucket(&self, name: &str) -> Result<Option<Bucket>> { unavailable() }
-    /// All buckets by name.
-    pub async fn buckets(&self) -> Result<Vec<Bucket>> { unavailable() }
-    /// Switch versioning on or suspend it; `Off` is `Invalid` (as in S3 there is no way back).
-    pub async fn set_versioning(&self, name: &str, versioning: Versioning) -> Result<()> { unavailable() }
+impl Shared {
+    /// Runs a job on a thread that may block, when there is a place.
+    pub(crate) async fn disk_job<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let place = self.jobs.clone().acquire_owned().await;
+        let place = place.map_err(|_| StoreError::Unavailable("the store is closed".into()))?;
+        Ok(tokio::task::spawn_blocking(move || {
+            // Here, not in the caller: a dropped caller does not stop the job.
+            let _place = place;
+            job()
+        }))
+    }
 
-    /// Store an object from a stream. A failing stream leaves no trace (`Body`).
-    pub async fn put<S>(&self, put: Put, body: S) -> Result<ObjectInfo>
-    where S: Stream<Item = io::Result<Bytes>> + Send { unavailable() }
-    /// Begin an object that is written piece by piece.
-    pub async fn writer(&self, put: Put) -> Result<ObjectWriter> { unavailable() }
-    /// Open an object for reading, pinned.
-    pub async fn open_object(&self, bucket: &str, key: &str, version: Option<&str>) -> Result<ObjectReader> { unavailable() }
-    /// What is known about an object.
-    pub async fn head(&self, bucket: &str, key: &str, version: Option<&str>) -> Result<ObjectInfo> { unavailable() }
-    /// The parts of a multipart object; empty for one written in one go. With it the object they
-    /// belong to (compare the content id when it matters).
-    pub async fn object_parts(&self, object: &ObjectRef) -> Result<(ObjectInfo, Vec<ObjectPart>)> { unavailable() }
-    /// Delete an object or version. Deleting what is not there is no error.
-    pub async fn delete(&self, delete: Delete) -> Result<Deleted> { unavailable() }
-    /// Delete up to [`DELETE_MANY_MAX`] objects in one commit; one answer each, in order.
-    pub async fn delete_many(&self, deletes: Vec<Delete>) -> Result<Vec<Result<Deleted>>> { unavailable() }
-    /// Copy an object within the store.
-    pub async fn copy(&self, copy: Copy) -> Result<ObjectInfo> { unavailable() }
-    /// Make an object of others.
-    pub async fn compose(&self, compose: Compose) -> Result<ObjectInfo> { unavailable() }
+    /// Starts to collect garbage, unless that is under way. Without a runtime (a reader dropped
+    /// at shutdown) it stays for the next sweep.
+    fn collect_soon(self: Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.collecting.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        runtime.spawn(async move {
+            tokio::time::sleep(GATHER).await;
+            // From here on, what is doomed wakes another round.
+            self.collecting.store(false, Ordering::SeqCst);
+            let ids = self.pins.collectable();
+            if let Err(err) = self.collect(ids).await {
+                tracing::warn!(%err, "garbage stays until the next sweep");
+            }
+        });
+    }
 
-    /// A page of current objects.
-    pub async fn list(&self, query: ListQuery) -> Result<ListPage> { unavailable() }
-    /// A page of versions and delete markers; works in every bucket.
-    pub async fn list_versions(&self, query: VersionsQuery) -> Result<VersionsPage> { unavailable() }
+    async fn collect(self: Arc<Self>, ids: Vec<BlobId>) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let gone = self.ledger.forget_blobs(ids).await?;
+        let shared = self.clone();
+        joined(self.disk_job(move || shared.remove(&gone)).await?).await
+    }
 
-    /// Start a multipart upload.
-    pub async fn create_multipart(&self, create: CreateMultipart) -> Result<Upload> { unavailable() }
-    /// A multipart upload in progress.
-    pub async fn upload(&self, bucket: &str, key: &str, upload_id: &str) -> Result<Upload> { unavailable() }
-    /// Store a part from a stream; one of the same number is replaced.
-    pub async fn put_part<S>(&self, part: PutPart, body: S) -> Result<Part>
-    where S: Stream<Item = io::Result<Bytes>> + Send { unavailable() }
-    /// Begin a part that is written piece by piece.
-    pub async fn part_writer(&self, part: PutPart) -> Result<PartWriter> { unavailable() }
-    /// Make a part of an object.
-    pub async fn copy_part(&self, copy: CopyPart) -> Result<Part> { unavailable() }
-    /// Make the object of its parts, without writing them again.
-    pub async fn complete_multipart(&self, complete: CompleteMultipart) -> Result<ObjectInfo> { unavailable() }
-    /// Drop a multipart upload and its parts.
-    pub async fn abort_multipart(&self, bucket: &str, key: &str, upload_id: &str) -> Result<()> { unavailable() }
-    /// A page of the multipart uploads of a bucket.
-    pub async fn list_multiparts(&self, query: UploadsQuery) -> Result<UploadsPage> { unavailable() }
-    /// A page of the parts of an upload, after the number given.
-    pub async fn list_parts(&self, bucket: &str, key: &str, upload_id: &str, after: u32, limit: u32) -> Result<PartsPage> { unavailable() }
+    fn remove(&self, ids: &[BlobId]) -> Result<()> {
+        ids.iter().try_for_each(|id| self.disk.remove(*id)).map_err(StoreError::Disk)
+    }
 
-    /// Tags of an object or version, with the version they belong to.
-    pub async fn tags(&self, object: &ObjectRef) -> Result<(String, Pairs)> { unavailable() }
-    /// Replace the tags (empty: delete them); answers the version they belong to.
-    pub async fn set_tags(&self, object: &ObjectRef, tags: Pairs, fence: Option<Fence>) -> Result<String> { unavailable() }
+    fn sweep(&self) -> Result<Swept> {
+        let mut swept = Swept::default();
+        let mut after = None;
+        loop {
+            let unused = self.ledger.unused_blobs_blocking(after, SWEEP_BATCH)?;
+            let Some(last) = unused.last() else { break };
+            after = Some(*last);
+            // What is read, or may be, is collected when it is not any more.
+            let free = unused.into_iter().filter(|id| !self.pins.is_held(*id)).collect();
+            let gone = self.ledger.forget_blobs_blocking(free)?;
+            self.remove(&gone)?;
+            swept.unreferenced += gone.len() as u64;
+        }
+        for folder in 0..self.disk.folders() {
+            let mut files = self.disk.list(folder).map_err(StoreError::Disk)?;
+            // In this order: a blob that arrived before we looked here is known to the ledger
+            // when we look there.
+            files.retain(|id| !self.pins.is_arriving(*id));
+            let orphans: HashSet<BlobId> =
+                self.ledger.unknown_blobs_blocking(&files)?.into_iter().collect();
+            self.remove(&orphans.iter().copied().collect::<Vec<_>>())?;
+            swept.orphans += orphans.len() as u64;
+        }
+        Ok(swept)
+    }
 }
