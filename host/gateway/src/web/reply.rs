@@ -1,0 +1,148 @@
+//! Answers and refusals, before [`super::guard`] adds what all of them carry.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use maud::Markup;
+use serde::Serialize;
+
+use crate::serve::BoxError;
+
+/// Body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+pub(super) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// An answer that changes from one request to the next, so nobody may keep it.
+fn fresh(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(bytes));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+pub(super) fn page(status: StatusCode, markup: Markup) -> Response<Body> {
+    fresh(status, "text/html; charset=utf-8", markup.into_string())
+}
+
+pub(super) fn text(text: &'static str) -> Response<Body> {
+    fresh(StatusCode::OK, "text/plain; charset=utf-8", text)
+}
+
+pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Fault> {
+    let mut bytes = serde_json::to_vec(value).map_err(|err| {
+        tracing::error!(%err, "an answer could not be written as JSON");
+        Fault::internal("the answer could not be written as JSON")
+    })?;
+    bytes.push(b'\n');
+    Ok(fresh(StatusCode::OK, "application/json", bytes))
+}
+
+/// Why a request is not answered as it wished.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Fault {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    /// What is allowed instead, for 405.
+    allow: Option<&'static str>,
+}
+
+impl Fault {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), allow: None }
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(super) fn busy(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    pub(super) fn method() -> Self {
+        let mut fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered");
+        fault.allow = Some("GET, HEAD");
+        fault
+    }
+
+    /// `{"error":{"status":404,"message":"…"}}`.
+    pub(super) fn into_json(self) -> Response<Body> {
+        let bytes = self.json_bytes();
+        let mut response = fresh(self.status, "application/json", bytes);
+        self.add_headers(&mut response);
+        response
+    }
+
+    /// As [`Fault::into_json`], for the listener.
+    pub(super) fn into_plain(self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(self.json_bytes()));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.add_headers(&mut response);
+        response
+    }
+
+    fn json_bytes(&self) -> Vec<u8> {
+        let error = serde_json::json!({
+            "error": { "status": self.status.as_u16(), "message": self.message }
+        });
+        let mut bytes = error.to_string().into_bytes();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    pub(super) fn add_headers<T>(&self, response: &mut Response<T>) {
+        if let Some(allow) = self.allow {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+    }
+}
+
+impl From<backlot_ledger::LedgerError> for Fault {
+    fn from(err: backlot_ledger::LedgerError) -> Self {
+        if matches!(err, backlot_ledger::LedgerError::Busy) {
+            return Self::busy("the ledger is busy");
+        }
+        tracing::error!(%err, "a page could not read the ledger");
+        Self::internal("the ledger could not be read; the server's log has the cause")
+    }
+}
+
+impl From<backlot_storage::StoreError> for Fault {
+    fn from(err: backlot_storage::StoreError) -> Self {
+        use backlot_storage::StoreError as E;
+        match err {
+            E::NoSuchBucket(_) | E::NotFound(_) | E::DeleteMarker { .. } | E::Invalid(_) => {
+                Self::not_found("there is no such file")
+            }
+            E::Busy => Self::busy("the store is busy"),
+            err => {
+                tracing::error!(%err, "content could not be read");
+                Self::internal("the store could not be read; the server's log has the cause")
+            }
+        }
+    }
+}
