@@ -25,6 +25,7 @@ mod mp4;
 mod pack;
 mod plan;
 mod probe;
+mod reader;
 mod sniff;
 mod syntax;
 mod video;

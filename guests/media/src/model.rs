@@ -110,6 +110,8 @@ pub struct Edit {
     pub skip: i64,
     /// Ticks that are presented, where the file says so.
     pub duration: Option<u64>,
+    /// Ticks of padding cut away at the end of the media (Matroska's discard padding).
+    pub padding: i64,
 }
 
 /// What is known of a video track without decoding it.

@@ -121,7 +121,7 @@ pub(super) fn apply_to_video(
     let end = segments
         .iter()
         .try_fold(0_u64, |sum, segment| sum.checked_add(segment.duration?.unsigned_abs()));
-    Ok(Edit { start: first.start, skip: first.media, duration: end })
+    Ok(Edit { start: first.start, skip: first.media, duration: end, padding: 0 })
 }
 
 /// Turns composition times into presentation times; what is cut is told in the [`Edit`].
@@ -138,7 +138,7 @@ pub(super) fn apply_to_audio(
         sample.pts = segment.present(sample.pts);
     }
     let duration = segment.duration.map(i64::unsigned_abs);
-    Ok(Edit { start: segment.start, skip: segment.media, duration })
+    Ok(Edit { start: segment.start, skip: segment.media, duration, padding: 0 })
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ pub(crate) struct Head {
     /// Gain to apply, in 1/256 dB.
     pub(crate) gain: i16,
     pub(crate) family: u8,
+    /// Streams, coupled streams and mapping, in families other than 0.
+    pub(crate) streams: u8,
+    pub(crate) coupled: u8,
+    pub(crate) mapping: Vec<u8>,
 }
 
 /// Rewrites MP4's `dOps` (big-endian) as OpusHead (little-endian).
@@ -42,7 +46,13 @@ pub(crate) fn head(config: &[u8]) -> Result<Head, MediaError> {
     if channels == 0 {
         return Err(MediaError::damaged("Opus sound without channels"));
     }
-    Ok(Head { channels, pre_skip, gain, family })
+    let mut head =
+        Head { channels, pre_skip, gain, family, streams: 1, coupled: 0, mapping: Vec::new() };
+    if family != 0 {
+        (head.streams, head.coupled) = (bytes.u8()?, bytes.u8()?);
+        head.mapping = bytes.take(usize::from(channels))?.to_vec();
+    }
+    Ok(head)
 }
 
 #[cfg(test)]
@@ -54,7 +64,7 @@ mod tests {
         let dops = [0, 2, 0x01, 0x38, 0, 0, 0xBB, 0x80, 0xFF, 0, 0];
         let made = head_from_dops(&dops).unwrap();
         let read = head(&made).unwrap();
-        assert_eq!(read, Head { channels: 2, pre_skip: 312, gain: -256, family: 0 });
+        assert_eq!((read.channels, read.pre_skip, read.gain, read.family), (2, 312, -256, 0));
         assert!(head(b"OpusHead").is_err());
     }
 }

@@ -3,12 +3,9 @@
 mod h264;
 mod hevc;
 mod raw;
-mod reader;
 mod vp9;
 
 use std::{collections::BTreeMap, ops::Range};
-
-use reader::Reader;
 
 use crate::{
     error::{MediaError, at_most},
@@ -17,6 +14,7 @@ use crate::{
     limits::Limits,
     model::{Codec, Track, VideoInfo},
     plan::VideoPlan,
+    reader::Reader,
 };
 
 /// Frames held back at most until an earlier one is decoded. H.264 and HEVC reorder over at

@@ -1,0 +1,37 @@
+//! Y4M, against ffmpeg.
+
+mod support;
+
+use backlot_media::{Chroma, Container};
+use support::{check_video, make};
+
+#[test]
+fn every_sampling_and_depth() {
+    for (format, chroma, depth) in [
+        ("yuv420p", Chroma::Yuv420, 8),
+        ("yuv422p", Chroma::Yuv422, 8),
+        ("yuv444p", Chroma::Yuv444, 8),
+        ("yuv420p10le", Chroma::Yuv420, 10),
+        ("yuv422p10le", Chroma::Yuv422, 10),
+        ("yuv444p10le", Chroma::Yuv444, 10),
+    ] {
+        let words =
+            format!("-f lavfi -i testsrc=s=65x49:r=30000/1001:d=0.5 -pix_fmt {format} -strict -1");
+        let (_dir, path) = make(&words, "y4m");
+        let index = check_video(&path);
+        let info = index.main_video().unwrap().video().unwrap().clone();
+        assert_eq!((index.container, info.chroma, info.bit_depth), (Container::Y4m, chroma, depth));
+        assert_eq!((info.width, info.height, info.frame_rate), (65, 49, Some((30_000, 1001))));
+    }
+}
+
+#[test]
+fn aspect_and_range() {
+    let words = "-f lavfi -i testsrc=s=64x48:d=0.2 -vf scale=out_range=full,setsar=128/117 \
+                 -pix_fmt yuv420p -color_range pc";
+    let (_dir, path) = make(words, "y4m");
+    let index = check_video(&path);
+    let info = index.main_video().unwrap().video().unwrap().clone();
+    assert_eq!(info.pixel_aspect, (128, 117));
+    assert!(info.colour.unwrap().full_range);
+}
