@@ -49,10 +49,8 @@ pub struct Av1Config {
 impl Av1Config {
     /// Read the content of an `av1C` box, which must hold the sequence header.
     pub fn parse(content: &[u8]) -> Result<Self, PackagingError> {
-        let fault = |why: &str| PackagingError::Encoder {
-            what: "configuration",
-            why: why.to_owned(),
-        };
+        let fault =
+            |why: &str| PackagingError::Encoder { what: "configuration", why: why.to_owned() };
         let (&[first, second, third, fourth], obus) =
             content.split_first_chunk::<AV1C_FIXED_BYTES>().ok_or_else(|| fault("too short"))?;
         if first != AV1C_MARKER_VERSION {

@@ -103,10 +103,8 @@ fn adaptation_set(text: &mut String, id: usize, audio: &Representation) {
         }
         role = if *main { "main" } else { role };
     }
-    let _ = writeln!(
-        text,
-        ">\n      <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>"
-    );
+    let _ =
+        writeln!(text, ">\n      <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>");
     representation(text, audio);
     text.push_str("    </AdaptationSet>\n");
 }

@@ -60,7 +60,8 @@ pub fn write(
     let mdat_bytes = MDAT_HEADER_BYTES + data.len() as u64;
     let mdat_size: u32 = narrow("bytes of a fragment", mdat_bytes, u64::from(u32::MAX))?;
     let first = samples.first().copied();
-    let durations = samples.windows(2).all(|pair| matches!(pair, [a, b] if a.duration == b.duration));
+    let durations =
+        samples.windows(2).all(|pair| matches!(pair, [a, b] if a.duration == b.duration));
     let all_key = samples.iter().all(|sample| sample.key);
     let keys_first = !all_key && samples.iter().skip(1).all(|sample| !sample.key);
     let flags_of = |key| if key { SYNC } else { NON_SYNC };

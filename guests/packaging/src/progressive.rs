@@ -128,11 +128,7 @@ fn in_movie_time(ticks: u64, timescale: u32) -> u64 {
 
 /// An edit that presents nothing for so long.
 fn empty_edit(duration: u64) -> ElstEntry {
-    ElstEntry {
-        edit_duration: duration,
-        media_time: -1,
-        media_rate: FixedPointNumber::new(1, 0),
-    }
+    ElstEntry { edit_duration: duration, media_time: -1, media_rate: FixedPointNumber::new(1, 0) }
 }
 
 fn tables(source: &Source, offsets: &[u64], long: bool) -> Result<SampleTables, PackagingError> {

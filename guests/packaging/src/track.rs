@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use shiguredo_mp4::boxes::{
-    Av01Box, AudioSampleEntryFields, Brand, DinfBox, DopsBox, EdtsBox, ElstBox, ElstEntry, EsdsBox,
+    AudioSampleEntryFields, Av01Box, Brand, DinfBox, DopsBox, EdtsBox, ElstBox, ElstEntry, EsdsBox,
     FtypBox, HdlrBox, MdhdBox, MdiaBox, MediaHeader, MehdBox, MinfBox, MoovBox, Mp4aBox, MvexBox,
     MvhdBox, OpusBox, SampleEntry, SidxBox, SidxReference, SmhdBox, StblBox, StcoBox, StscBox,
     StsdBox, StszBox, SttsBox, TkhdBox, TrakBox, TrexBox, UnknownBox, VisualSampleEntryFields,

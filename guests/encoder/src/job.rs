@@ -1,0 +1,299 @@
+//! The whole story of a film, from the event of its upload to the event of its publication.
+//!
+//! The host may run [`created`] again from its start at any time. What was decided is remembered,
+//! what was made is stored, and the children that were started are the same children: whatever is
+//! done already costs next to nothing the second time.
+
+use backlot_packaging::storyboard::tile_size;
+use backlot_sdk::children::{self, Ending};
+use backlot_sdk::{Event, context};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::announce::{self, Content, SourceNote};
+use crate::fault::Fault;
+use crate::messages::{PartDone, PartOrder, SoundDone, SoundOrder, Upload};
+use crate::names::{self, Keys};
+use crate::plan::{self, Plan};
+use crate::settings::Settings;
+use crate::store::{self, Source};
+use crate::{PART_KEY, probe, publish, validate};
+
+/// Keys of audio children: the number follows.
+const SOUND_KEY: &str = "audio-";
+/// How often the parent looks at its children: it is woken when the next sixteenth has ended, so
+/// that it sees a failure before all of the work is done.
+const WAITS: usize = 16;
+/// Longer and shorter side of a poster, in pixels.
+const POSTER_SIDES_PX: (u32, u32) = (1_280, 720);
+
+/// An upload was made: make a film of it.
+pub fn created(event: &Event) -> Result<Option<Vec<u8>>, Fault> {
+    let (upload, source) = read_event(event)?;
+    let id = names::content_id(&upload.bucket, &upload.key);
+    match film(&upload, &source, &id) {
+        Ok(content) => Ok(Some(serde_json::to_vec(&content)?)),
+        Err(Fault::Gone) => {
+            remove_build(&id)?;
+            Ok(None)
+        }
+        Err(Fault::Publisher(reason)) => {
+            remove_build(&id)?;
+            announce::failed(&id, &source, &reason)?;
+            Err(Fault::Publisher(reason))
+        }
+        Err(passing) => Err(passing),
+    }
+}
+
+/// An upload was deleted: what was being made of it goes, what is published stays.
+pub fn removed(event: &Event) -> Result<(), Fault> {
+    let (upload, _) = read_event(event)?;
+    let id = names::content_id(&upload.bucket, &upload.key);
+    sweep(&id, None)
+}
+
+fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Content, Fault> {
+    // Decide what to make; the same in each run.
+    let plan: Plan = match recall("plan")? {
+        Some(plan) => plan,
+        None => {
+            sweep(id, None)?;
+            let settings = Settings::read(std::env::vars()).map_err(|mistake| {
+                Fault::Publisher(format!("the encoder's settings are wrong: {mistake}"))
+            })?;
+            let opened = Source::open(upload)?;
+            remember("plan", &probe::plan(upload, &opened, &settings)?)?
+        }
+    };
+    let keys = Keys { id: id.to_owned(), build: plan.build.clone() };
+
+    // Did an earlier run get to the end?
+    let published = pointer(&keys)?;
+    if let Some(content) = &published
+        && content.build == plan.build
+    {
+        store::delete_under(&keys.work_prefix(), |_| false)?;
+        announce::ready(content)?;
+        return Ok(content.clone());
+    }
+
+    // Encode: one child a part, one an audio track.
+    let (sound_ids, part_ids) = start(upload, &plan, &keys)?;
+    report(0, plan.parts.len());
+    let parts: Vec<PartDone> = wait(&part_ids, &sound_ids, &plan)?;
+    let sounds: Vec<SoundDone> = outcomes(&sound_ids, &sound_ids, &part_ids)?;
+
+    // Put together, check, and lay out what will be published.
+    let film = validate::film(&plan, parts)?;
+    let laid_out = publish::lay_out(&plan, &keys, &film, &sounds)?;
+    let previous = published.map(|content| content.build);
+    let content = laid_out.content(source, previous.clone());
+
+    // Viewers of the film before this one keep theirs; what is older goes, and so does the work.
+    store::delete_under(&keys.content_prefix(), |key| {
+        let build = names::build_of(id, key);
+        !key.starts_with(&keys.work_prefix())
+            && (build.is_none() || build == Some(&plan.build) || build == previous.as_deref())
+    })?;
+
+    // The one write that publishes.
+    store::put(&keys.pointer(), "application/json", &serde_json::to_vec(&content)?)?;
+    announce::ready(&content)?;
+    Ok(content)
+}
+
+/// Start the children, or find them again.
+fn start(upload: &Upload, plan: &Plan, keys: &Keys) -> Result<(Vec<String>, Vec<String>), Fault> {
+    if let Some(started) = recall("children")? {
+        return Ok(started);
+    }
+    let function = context::current().function;
+    let mut sounds = Vec::new();
+    for (number, &track) in plan.audio.iter().enumerate() {
+        let order = SoundOrder {
+            upload: upload.clone(),
+            index: plan.index.clone(),
+            work: keys.work_prefix(),
+            track,
+        };
+        let key = format!("{SOUND_KEY}{number}");
+        sounds.push(children::start(&function, &key, &serde_json::to_vec(&order)?)?);
+    }
+    let mut parts = Vec::new();
+    for part in plan::start_order(&plan.parts) {
+        let order = PartOrder {
+            upload: upload.clone(),
+            index: plan.index.clone(),
+            work: keys.work_prefix(),
+            part,
+            picture: plan.picture,
+            speed: plan.speed,
+            frame_rate: plan.frame_rate,
+            gop: plan.gop,
+            rungs: plan.rungs.clone(),
+            tiles: plan
+                .tiles
+                .iter()
+                .copied()
+                .filter(|frame| (part.first..part.last).contains(frame))
+                .collect(),
+            tile_size: tile_size(plan.display.0, plan.display.1),
+            poster_size: poster_size(plan.display),
+        };
+        let key = format!("{PART_KEY}{:04}", part.index);
+        parts.push(children::start(&function, &key, &serde_json::to_vec(&order)?)?);
+    }
+    remember("children", &(sounds, parts))
+}
+
+/// Wait for the parts, group by group in the order they were started.
+fn wait(parts: &[String], sounds: &[String], plan: &Plan) -> Result<Vec<PartDone>, Fault> {
+    let mut done = Vec::new();
+    for group in parts.chunks(parts.len().div_ceil(WAITS).max(1)) {
+        done.extend(outcomes(group, parts, sounds)?);
+        report(done.len(), plan.parts.len());
+    }
+    Ok(done)
+}
+
+/// The answers of these children. If one failed, it and all `others` are ended.
+fn outcomes<T: DeserializeOwned>(
+    ids: &[String],
+    others: &[String],
+    more: &[String],
+) -> Result<Vec<T>, Fault> {
+    let mut answers = Vec::new();
+    for outcome in children::wait(ids)? {
+        let reason = match outcome.ending {
+            Ending::Succeeded(Some(answer)) => {
+                answers.push(serde_json::from_slice(&answer)?);
+                continue;
+            }
+            Ending::Succeeded(None) => "a part of the work gave no answer".to_owned(),
+            Ending::Failed(reason) if reason == Fault::Gone.to_string() => {
+                cancel(others.iter().chain(more))?;
+                return Err(Fault::Gone);
+            }
+            Ending::Failed(reason) => reason,
+            Ending::Cancelled => "the encoding was cancelled".to_owned(),
+        };
+        cancel(others.iter().chain(more))?;
+        return Err(Fault::Publisher(reason));
+    }
+    Ok(answers)
+}
+
+fn cancel<'a>(ids: impl Iterator<Item = &'a String>) -> Result<(), Fault> {
+    for id in ids {
+        children::cancel(id)?;
+    }
+    Ok(())
+}
+
+/// Delete what is stored of this invocation's build, unless it is published.
+fn remove_build(id: &str) -> Result<(), Fault> {
+    let Some(plan) = recall::<Plan>("plan")? else { return sweep(id, None) };
+    let keys = Keys { id: id.to_owned(), build: plan.build };
+    if pointer(&keys)?.is_some_and(|content| content.build == keys.build) {
+        return store::delete_under(&keys.work_prefix(), |_| false);
+    }
+    store::delete_under(&keys.build_prefix(), |_| false)
+}
+
+/// Delete every build of a content but the published one, the one before it, and `own`.
+fn sweep(id: &str, own: Option<&str>) -> Result<(), Fault> {
+    let keys = Keys { id: id.to_owned(), build: String::new() };
+    let content = pointer(&keys)?;
+    let published = content.as_ref().map(|content| content.build.as_str());
+    let previous = content.as_ref().and_then(|content| content.previous.as_deref());
+    store::delete_under(&keys.content_prefix(), |key| match names::build_of(id, key) {
+        None => true,
+        build => [published, previous, own].contains(&build),
+    })
+}
+
+fn pointer(keys: &Keys) -> Result<Option<Content>, Fault> {
+    match store::get(&keys.pointer())? {
+        Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
+fn recall<T: DeserializeOwned>(name: &str) -> Result<Option<T>, Fault> {
+    match context::recall(name) {
+        Some(value) => Ok(Some(serde_json::from_slice(&value)?)),
+        None => Ok(None),
+    }
+}
+
+fn remember<T: DeserializeOwned + serde::Serialize>(name: &str, value: &T) -> Result<T, Fault> {
+    let first = context::remember(name, &serde_json::to_vec(value)?)?;
+    Ok(serde_json::from_slice(&first)?)
+}
+
+fn report(done: usize, total: usize) {
+    context::report_progress(&[context::Progress {
+        name: "plan".to_owned(),
+        done: done as u64,
+        total: total as u64,
+        unit: "parts".to_owned(),
+    }]);
+}
+
+fn poster_size((width, height): (u32, u32)) -> (u32, u32) {
+    let (longer, shorter) = POSTER_SIDES_PX;
+    let (across, down) = if height <= width { (longer, shorter) } else { (shorter, longer) };
+    let scale = (f64::from(across) / f64::from(width.max(1)))
+        .min(f64::from(down) / f64::from(height.max(1)))
+        .min(1.0);
+    let side = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
+    (side(width), side(height))
+}
+
+/// S3's record of an object event (`backlot.object.*`).
+#[derive(Deserialize)]
+struct Record {
+    s3: S3,
+}
+
+#[derive(Deserialize)]
+struct S3 {
+    bucket: Bucket,
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Object {
+    key: String,
+    #[serde(default)]
+    e_tag: Option<String>,
+    #[serde(default)]
+    version_id: Option<String>,
+    #[serde(default)]
+    content_id: Option<String>,
+}
+
+fn read_event(event: &Event) -> Result<(Upload, SourceNote), Fault> {
+    let Record { s3: S3 { bucket, object } } = serde_json::from_slice(&event.data)?;
+    let content_id = object.content_id.unwrap_or_default();
+    let upload = Upload {
+        bucket: bucket.name.clone(),
+        key: object.key.clone(),
+        version: object.version_id.filter(|version| version != "null"),
+        content_id: content_id.clone(),
+    };
+    let source = SourceNote {
+        bucket: bucket.name,
+        key: object.key,
+        etag: object.e_tag.unwrap_or_default(),
+        content_id,
+    };
+    Ok((upload, source))
+}

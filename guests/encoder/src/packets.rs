@@ -1,0 +1,127 @@
+//! The packets of an audio track that are passed on as they are: which ones, and when.
+
+use backlot_media::{Codec, Track};
+use backlot_packaging::track::OpusHead;
+
+use crate::fault::Fault;
+use crate::opus::OPUS_RATE;
+
+/// Packets kept before the first that is heard, so that the decoder is in its stride: AAC needs
+/// one (ISO/IEC 14496-3, overlap of windows), Opus 80 ms (RFC 7845, section 4.6), which are four
+/// of the usual 20 ms.
+const AAC_PREROLL_PACKETS: usize = 2;
+const OPUS_PREROLL_PACKETS: usize = 4;
+/// Lengths of AAC packets in samples (ISO/IEC 14496-3, 4.5.2.1), also with doubled rate.
+const AAC_PACKET_SAMPLES: [u64; 4] = [1_024, 960, 2_048, 1_920];
+
+/// What to pass on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Ticks in a second.
+    pub timescale: u32,
+    /// Decode time of the first packet.
+    pub start: u64,
+    /// Ticks at the begin that are not presented.
+    pub skip: u64,
+    /// The packets: their number in the track, and how long each lasts.
+    pub packets: Vec<(usize, u32)>,
+}
+
+/// Choose the packets of an AAC or Opus track. `opus_samples` gives the length of an Opus packet.
+pub fn select(
+    track: &Track,
+    opus_samples: impl Fn(usize) -> Result<u32, Fault>,
+) -> Result<Selection, Fault> {
+    let is_opus = track.codec == Codec::Opus;
+    let rate = match (is_opus, track.audio()) {
+        (false, Some(info)) if 0 < info.sample_rate => info.sample_rate,
+        _ => OPUS_RATE,
+    };
+    let scale = |ticks: i64| -> i64 {
+        let (rate, timescale) = (i128::from(rate), i128::from(track.timescale.max(1)));
+        // To the nearest: times in milliseconds are off by half of one.
+        let scaled = (i128::from(ticks) * rate * 2 + timescale).div_euclid(timescale * 2);
+        i64::try_from(scaled).unwrap_or(i64::MAX)
+    };
+    let times: Vec<i64> = track.samples.iter().map(|sample| scale(sample.pts)).collect();
+    let aac_samples = aac_packet_samples(track, &times, scale);
+    let begin = scale(track.edit.start);
+    let end = track
+        .edit
+        .duration
+        .map(|duration| begin.saturating_add(scale(i64::try_from(duration).unwrap_or(i64::MAX))));
+
+    // Times that are where the packets before them end, but for the container's rounding, are
+    // there exactly; a real gap stays one.
+    let mut exact: Vec<(i64, i64)> = Vec::with_capacity(times.len());
+    for (number, &time) in times.iter().enumerate() {
+        let samples = i64::from(if is_opus { opus_samples(number)? } else { aac_samples }).max(1);
+        let at = match exact.last() {
+            Some(&(before, length)) => {
+                let follows = before.saturating_add(length);
+                if (follows - time).abs() <= samples { follows } else { time.max(follows) }
+            }
+            None => time,
+        };
+        exact.push((at, samples));
+    }
+    let heard = exact.partition_point(|&(at, samples)| at.saturating_add(samples) <= begin);
+    let preroll = if is_opus { OPUS_PREROLL_PACKETS } else { AAC_PREROLL_PACKETS };
+    let from = heard.saturating_sub(preroll);
+    let to = end.map_or(exact.len(), |end| exact.partition_point(|&(at, _)| at < end));
+    let chosen = exact.get(from..to).unwrap_or_default();
+    let Some(&(first, _)) = chosen.first() else {
+        return Ok(Selection { timescale: rate, start: 0, skip: 0, packets: Vec::new() });
+    };
+    let mut packets = Vec::with_capacity(chosen.len());
+    for (place, &(at, samples)) in chosen.iter().enumerate() {
+        let next = chosen.get(place + 1).map_or(at.saturating_add(samples), |next| next.0);
+        // The last packet lasts as long as it is heard.
+        let next = end.map_or(next, |end| next.min(end.max(at + 1)));
+        packets.push((from + place, u32::try_from(next - at).unwrap_or(u32::MAX)));
+    }
+    Ok(Selection {
+        timescale: rate,
+        start: u64::try_from(begin.max(first)).unwrap_or(0),
+        skip: u64::try_from(begin.saturating_sub(first)).unwrap_or(0),
+        packets,
+    })
+}
+
+/// The length of every packet of an AAC track: what its times average to, which is one of a few.
+fn aac_packet_samples(track: &Track, times: &[i64], scale: impl Fn(i64) -> i64) -> u32 {
+    let average = match times {
+        [first, .., last] => last.saturating_sub(*first) / (times.len() as i64 - 1),
+        _ => track.samples.first().map_or(0, |sample| scale(i64::from(sample.duration))),
+    };
+    let average = u64::try_from(average).unwrap_or(0);
+    let nearest = AAC_PACKET_SAMPLES.into_iter().min_by_key(|length| length.abs_diff(average));
+    u32::try_from(nearest.unwrap_or(1_024)).unwrap_or(1_024)
+}
+
+/// Samples at 48 kHz of an Opus packet (RFC 6716, section 3.1), from its first two bytes.
+pub fn opus_packet_samples(packet: &[u8]) -> u32 {
+    let Some(&toc) = packet.first() else { return 0 };
+    // Samples of 2.5 ms are 120.
+    let frame: u32 = match toc >> 3 {
+        config @ 0..=11 if config % 4 == 3 => 2_880,
+        config @ 0..=11 => 480 << (config % 4),
+        config @ 12..=15 => 480 << (config % 2),
+        config => 120 << (config % 4),
+    };
+    let frames = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u32::from(packet.get(1).copied().unwrap_or(0) & 0x3f),
+    };
+    frame * frames
+}
+
+/// The header of an Opus track as it is passed on: to drop as much as the selection says.
+pub fn opus_head(track: &Track, selection: &Selection) -> Result<OpusHead, Fault> {
+    let mut head = OpusHead::parse(&track.config).ok_or_else(|| {
+        Fault::Publisher("the file is damaged: its Opus header is cut off".to_owned())
+    })?;
+    head.pre_skip = u16::try_from(selection.skip).unwrap_or(u16::MAX);
+    Ok(head)
+}
