@@ -293,3 +293,120 @@ impl Group<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc as sync_mpsc;
+
+    use crate::{Ledger, LedgerError};
+
+    fn count(ledger: &Ledger) -> i64 {
+        ledger
+            .read_blocking::<_, LedgerError>(|conn| {
+                Ok(conn.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?)
+            })
+            .unwrap()
+    }
+
+    fn event() -> crate::Event {
+        crate::Event::json("/tests", "job", None, Vec::new())
+    }
+
+    #[tokio::test]
+    async fn operations_that_wait_share_a_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let (release, held) = sync_mpsc::channel::<()>();
+        let holder = ledger.clone();
+        let hold = tokio::spawn(async move {
+            holder
+                .write::<_, LedgerError, _>(move |_| {
+                    held.recv().map_err(|_| LedgerError::Abandoned)
+                })
+                .await
+        });
+        let before = ledger.stats();
+        let producers: Vec<_> = (0..64)
+            .map(|_| {
+                let ledger = ledger.clone();
+                tokio::spawn(async move { ledger.publish(event()).await })
+            })
+            .collect();
+        // The holder and all producers have queued once this one, on the same thread, runs again.
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        hold.await.unwrap().unwrap();
+        for producer in producers {
+            producer.await.unwrap().unwrap();
+        }
+        let after = ledger.stats();
+        assert_eq!(after.operations - before.operations, 65);
+        let commits = after.commits - before.commits;
+        assert!(commits <= 65 / 4, "{commits} commits for 65 operations");
+        assert_eq!(count(&ledger), 64);
+    }
+
+    #[tokio::test]
+    async fn a_panic_or_an_error_undoes_its_own_operation_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let mut changes = ledger.changes();
+        let (ran, effects) = sync_mpsc::channel();
+        let refused = ran.clone();
+        let (good, bad, panicked) = tokio::join!(
+            ledger.publish(event()),
+            ledger.write::<(), LedgerError, _>(move |tx| {
+                tx.emit(event())?;
+                tx.change(crate::Change::Queued(crate::Lane::Roots));
+                tx.after_commit(move || refused.send("refused").unwrap());
+                Err(LedgerError::Invalid("no".to_owned()))
+            }),
+            ledger.write::<(), LedgerError, _>(|tx| {
+                tx.emit(event())?;
+                panic!("an operation's bug");
+            }),
+        );
+        good.unwrap();
+        assert!(matches!(bad, Err(LedgerError::Invalid(_))));
+        assert!(matches!(panicked, Err(LedgerError::Abandoned)));
+        ledger
+            .write::<_, LedgerError, _>(move |tx| {
+                tx.after_commit(move || ran.send("kept").unwrap());
+                tx.emit(event())
+            })
+            .await
+            .unwrap();
+        assert_eq!(count(&ledger), 2);
+        assert!(changes.try_recv().is_err(), "what was undone is not told");
+        assert_eq!(effects.try_iter().collect::<Vec<_>>(), ["kept"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_is_busy() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let (release, held) = sync_mpsc::channel::<()>();
+        let holder = ledger.clone();
+        let hold = tokio::spawn(async move {
+            holder
+                .write::<_, LedgerError, _>(move |_| {
+                    held.recv().map_err(|_| LedgerError::Abandoned)
+                })
+                .await
+        });
+        tokio::task::yield_now().await;
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..super::QUEUE_MAX + 64 {
+            let ledger = ledger.clone();
+            waiting.spawn(async move { ledger.publish(event()).await.is_ok() });
+        }
+        // Paused time passes by itself once all that runs here waits.
+        tokio::time::sleep(super::QUEUE_WAIT_MAX * 2).await;
+        release.send(()).unwrap();
+        hold.await.unwrap().unwrap();
+        let done = waiting.join_all().await.into_iter().filter(|done| *done).count();
+        // The writer may have taken the holder out of the queue, or not yet.
+        assert!((super::QUEUE_MAX - 1..=super::QUEUE_MAX).contains(&done), "{done}");
+        assert_eq!(count(&ledger) as usize, done);
+    }
+}

@@ -1,0 +1,11 @@
+//! The ledger through its public functions.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod concurrency;
+mod crash;
+mod family;
+mod leases;
+mod properties;
+mod record;
+mod support;
