@@ -11,17 +11,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// The `backlot` binary under test: built with the tests, beside them in the target folder.
+/// The `backlot` binary: built with the tests and benches, in the same target folder.
 ///
 /// # Panics
 /// When it is not there: `cargo nextest run --workspace` builds it.
 pub fn backlot() -> PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    // <target>/<profile>/deps/<test>
-    let profile = test.ancestors().nth(2).expect("tests run from <target>/<profile>/deps");
-    let binary = profile.join("backlot");
-    assert!(binary.is_file(), "{} is missing: build the workspace first", binary.display());
-    binary
+    let caller = std::env::current_exe().expect("the test has a path");
+    // A test is <target>/<profile>/deps/<test>, a bench <target>/<profile>/<bench>.
+    let folders = caller.ancestors().skip(1).take(2);
+    let binary = folders.map(|folder| folder.join("backlot")).find(|binary| binary.is_file());
+    binary.expect("the binary is built: `cargo build --package backlot` with this profile")
 }
 
 /// Run a program to its end; its output if it succeeded.

@@ -1,0 +1,95 @@
+//! Who is measured: our pipeline, rav1e's command line, ffmpeg with libsvtav1.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use backlot_tests::server::Server;
+
+use crate::GOP_FRAMES;
+use crate::measure::{Measured, cpu_secs, peak_mib, psnr_db, timed};
+
+/// How our rows are called.
+pub(crate) const OURS: &str = "backlot";
+const ENCODE_MAX: Duration = Duration::from_secs(3_600);
+/// The same for everybody who counts in rav1e's quantizer.
+const QUANTIZER: u32 = 100;
+
+/// Measure everybody once.
+pub(crate) fn all(
+    source: &Path,
+    raw: &Path,
+    lines: u32,
+    speed: u32,
+    folder: &Path,
+) -> anyhow::Result<Vec<(&'static str, Measured)>> {
+    Ok(vec![
+        (OURS, backlot(source, raw, lines, speed)?),
+        ("rav1e", rav1e(raw, speed, &[], folder)?),
+        ("rav1e --tiles 2", rav1e(raw, speed, &["--tiles", "2"], folder)?),
+        ("svt-av1 (ffmpeg)", svt(raw, speed, folder)?),
+    ])
+}
+
+/// A running server, warm: upload with an S3 client until the film is ready.
+fn backlot(source: &Path, raw: &Path, lines: u32, speed: u32) -> anyhow::Result<Measured> {
+    let folder = tempfile::tempdir()?;
+    let (speed, quantizer) = (speed.to_string(), QUANTIZER.to_string());
+    let rung = format!("{lines}p");
+    let server = Server::start_with(
+        folder.path(),
+        &[],
+        &[
+            ("BACKLOT_ENCODER_SPEED", &speed),
+            ("BACKLOT_ENCODER_QUANTIZER", &quantizer),
+            ("BACKLOT_ENCODER_RUNGS", &rung),
+        ],
+    )?;
+    let cpu_before = cpu_secs(server.pid())?;
+    let begun = Instant::now();
+    server.upload(source, "uploads", "film.mp4")?;
+    let job = server.settled("film.mp4", ENCODE_MAX)?;
+    let wall_secs = begun.elapsed().as_secs_f64();
+    let cpu_secs = cpu_secs(server.pid())? - cpu_before;
+    let peak_mib = peak_mib(server.pid()).context("the server is gone")?;
+
+    ensure!(job.pointer("/state").is_some_and(|state| state == "ready"), "{job}");
+    let text = |name| job.get(name).and_then(|value| value.as_str()).context("a text");
+    let path = format!("/content/{}/{}/video-{rung}.mp4", text("id")?, text("build")?);
+    let (status, video) = server.get(&path)?;
+    ensure!(status == 200, "{path}: {status}");
+    let encoded = folder.path().join("video.mp4");
+    fs::write(&encoded, &video)?;
+    let bytes = video.len() as u64;
+    let measured =
+        Measured { wall_secs, cpu_secs, bytes, psnr_db: psnr_db(&encoded, raw)?, peak_mib };
+    server.stop()?;
+    Ok(measured)
+}
+
+fn rav1e(raw: &Path, speed: u32, more: &[&str], folder: &Path) -> anyhow::Result<Measured> {
+    let out = folder.join("rav1e.ivf");
+    let gop = GOP_FRAMES.to_string();
+    let mut command = Command::new("rav1e");
+    command.arg(raw).args(["--overwrite", "--output"]).arg(&out);
+    command.args(["--speed", &speed.to_string(), "--quantizer", &QUANTIZER.to_string()]);
+    command.args(["--keyint", &gop, "--min-keyint", &gop, "--no-scene-detection"]).args(more);
+    finished(command.stdout(Stdio::null()).stderr(Stdio::null()), &out, raw)
+}
+
+fn svt(raw: &Path, speed: u32, folder: &Path) -> anyhow::Result<Measured> {
+    let out = folder.join("svt.ivf");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error", "-y", "-i"]).arg(raw);
+    command.args(["-c:v", "libsvtav1", "-preset", &speed.to_string(), "-qp", "35"]);
+    command.args(["-g", &GOP_FRAMES.to_string()]).arg(&out).env("SVT_LOG", "1");
+    finished(command.stderr(Stdio::null()), &out, raw)
+}
+
+fn finished(command: &mut Command, out: &Path, raw: &Path) -> anyhow::Result<Measured> {
+    let (wall_secs, cpu_secs, peak_mib) = timed(command)?;
+    let bytes = fs::metadata(out)?.len();
+    Ok(Measured { wall_secs, cpu_secs, bytes, psnr_db: psnr_db(out, raw)?, peak_mib })
+}
