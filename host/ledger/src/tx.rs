@@ -70,6 +70,7 @@ impl<'a> Tx<'a> {
     /// Runs on the writer's thread after the commit and before the caller is answered: keep it
     /// short (hand longer work to another thread). Not run when the operation is rolled back;
     /// lost at a crash, so only for what is swept up at the next start anyway.
+    #[cfg_attr(not(test), allow(dead_code, reason = "a seam for what follows a commit"))]
     pub(crate) fn after_commit(&mut self, effect: impl FnOnce() + Send + 'static) {
         self.pending.effects.push(Box::new(effect));
     }
