@@ -1,0 +1,1 @@
+//! Fixes the features of shared dependencies; see Cargo.toml.
