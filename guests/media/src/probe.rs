@@ -126,7 +126,10 @@ fn vp9_track(track: &mut Track, input: &dyn Input, limits: &Limits) -> Result<()
         chroma: intra.chroma,
         ..video(track)?.clone()
     };
-    settle(track, info, None, Some(intra.colour), None)
+    // VP9 has no word for the transfer, so the container's colour comes first.
+    let container = info.colour.or_else(|| vp9::record_colour(&track.config));
+    let colour = merged(container, Some(intra.colour));
+    settle(track, info, None, colour, None)
 }
 
 fn in_band(

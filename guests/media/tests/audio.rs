@@ -1,5 +1,11 @@
 //! Sound, against ffmpeg's PCM.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends with the panic that says why"
+)]
+
 mod support;
 
 use backlot_media::{AudioDecoder, ChannelLayout, Index, Input};

@@ -1,5 +1,11 @@
 //! Damaged and hostile inputs: an error or frames, in bounded time and memory, never a panic.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends with the panic that says why"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};

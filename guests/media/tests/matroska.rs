@@ -1,5 +1,11 @@
 //! Matroska and WebM, against ffmpeg.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends with the panic that says why"
+)]
+
 mod support;
 
 use backlot_media::{Chroma, Codec};

@@ -21,7 +21,7 @@ const ORDERS: [&[usize]; 6] = [
 ];
 
 enum Decoder {
-    Single(OpusDecoder),
+    Single(Box<OpusDecoder>),
     Multi(OpusMSDecoder),
 }
 
@@ -44,7 +44,10 @@ impl Opus {
         let head = opus::head(record)?;
         let channels = usize::from(head.channels);
         let decoder = match (head.family, channels) {
-            (0, 1 | 2) => Decoder::Single(OpusDecoder::new(48_000, channels).map_err(damaged)?),
+            (0, 1 | 2) => {
+                let decoder = OpusDecoder::new(48_000, channels).map_err(damaged)?;
+                Decoder::Single(Box::new(decoder))
+            }
             (1, 1..=8) => {
                 let decoder = OpusMSDecoder::new(48_000, channels, 1).map_err(damaged)?;
                 let layout = decoder.layout();

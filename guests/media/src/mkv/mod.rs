@@ -108,7 +108,8 @@ fn time_base(scale: u64) -> Result<(u32, i64), MediaError> {
     if scale == 0 || SECOND < scale {
         return Err(MediaError::damaged(format!("a tick of {scale} nanoseconds")));
     }
-    let (ticks, factor) = if SECOND % scale == 0 { (SECOND / scale, 1) } else { (SECOND, scale) };
+    let (ticks, factor) =
+        if SECOND.is_multiple_of(scale) { (SECOND / scale, 1) } else { (SECOND, scale) };
     u32::try_from(ticks)
         .ok()
         .zip(i64::try_from(factor).ok())

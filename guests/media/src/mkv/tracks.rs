@@ -236,11 +236,7 @@ fn audio(body: &[u8]) -> Result<AudioInfo, MediaError> {
         }
     }
     let rate = if 0.0 < output { output } else { rate };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a float cast saturates, and the range is checked"
-    )]
+    // In range, so that the cast does not cut.
     let sample_rate = if (1.0..1_000_000.0).contains(&rate) { rate.round() as u32 } else { 0 };
     Ok(AudioInfo { sample_rate, channels: u32::try_from(channels).unwrap_or(u32::MAX) })
 }

@@ -78,5 +78,5 @@ pub(crate) fn is_skipped_leading(kind: u8) -> bool {
 
 /// Whether a slice of this type is never referred to within its sub-layer (table 7-1).
 pub(crate) fn is_disposable(kind: u8) -> bool {
-    kind < 15 && kind % 2 == 0
+    kind < 15 && kind.is_multiple_of(2)
 }

@@ -34,7 +34,7 @@ pub(crate) fn sequence(unit: &[u8]) -> Result<SequenceSet, MediaError> {
     let order_bits = 4 + bits.ue_at_most(12)?;
     let each = bits.bit()?;
     for _ in 0..if each { sub_layers } else { 1 } {
-        (bits.ue()?, bits.ue()?, bits.ue()?);
+        skip_numbers(bits, 3)?;
     }
     for _ in 0..6 {
         bits.ue_at_most(32)?;
@@ -45,7 +45,7 @@ pub(crate) fn sequence(unit: &[u8]) -> Result<SequenceSet, MediaError> {
     bits.skip(2)?;
     if bits.bit()? {
         bits.skip(8)?;
-        (bits.ue()?, bits.ue()?);
+        skip_numbers(bits, 2)?;
         bits.skip(1)?;
     }
     reference_sets(bits)?;
@@ -71,6 +71,13 @@ pub(crate) fn sequence(unit: &[u8]) -> Result<SequenceSet, MediaError> {
         usability(bits, &mut sequence)?;
     }
     Ok(SequenceSet { sequence, sub_layers })
+}
+
+fn skip_numbers(bits: &mut Bits<'_>, count: u32) -> Result<(), MediaError> {
+    for _ in 0..count {
+        bits.ue()?;
+    }
+    Ok(())
 }
 
 /// Returns whether the stream may hold frames: false if the source was interlaced only.
@@ -162,7 +169,7 @@ fn usability(bits: &mut Bits<'_>, sequence: &mut Sequence) -> Result<(), MediaEr
     }
     bits.skip(1)?;
     if bits.bit()? {
-        (bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?);
+        skip_numbers(bits, 4)?;
     }
     if bits.bit()? {
         let (unit, scale) = (bits.bits(32)?, bits.bits(32)?);

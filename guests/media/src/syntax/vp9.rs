@@ -89,6 +89,12 @@ fn colour(space: u32, full_range: bool) -> Colour {
     Colour { primaries, transfer, matrix, full_range }
 }
 
+/// The colour that vpcC states, if that is what the record is (its layout in MP4).
+pub(crate) fn record_colour(record: &[u8]) -> Option<Colour> {
+    let [1, _, _, _, _, _, layout, primaries, transfer, matrix, ..] = *record else { return None };
+    Some(Colour { primaries, transfer, matrix, full_range: layout & 1 == 1 })
+}
+
 /// The coded frames of a packet: those of a superframe, or the packet itself.
 pub(crate) fn frames(packet: &[u8]) -> Vec<&[u8]> {
     superframe(packet).unwrap_or_else(|| vec![packet])

@@ -43,10 +43,11 @@ const ASPECTS: [(u32, u32); 16] = [
     (2, 1),
 ];
 
+/// Sample aspect ratio and colour, where they are stated.
+type Usability = (Option<(u32, u32)>, Option<Colour>);
+
 /// Reads up to and including the chroma location.
-pub(crate) fn common(
-    bits: &mut Bits<'_>,
-) -> Result<(Option<(u32, u32)>, Option<Colour>), MediaError> {
+pub(crate) fn common(bits: &mut Bits<'_>) -> Result<Usability, MediaError> {
     let mut aspect = None;
     if bits.bit()? {
         let code = bits.bits(8)?;

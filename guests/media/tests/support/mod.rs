@@ -1,6 +1,11 @@
 //! Inputs made by ffmpeg, and ffmpeg as the oracle of what must come out.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends with the panic that says why"
+)]
 
 use std::{path::PathBuf, process::Command};
 
