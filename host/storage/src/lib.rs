@@ -13,6 +13,7 @@ mod body;
 mod digest;
 mod disk;
 mod error;
+pub mod guest;
 mod limits;
 mod objects;
 mod pins;

@@ -84,7 +84,23 @@ pub(crate) fn check_bucket_name(name: &str) -> Result<(), StoreError> {
 
 pub(crate) fn check_metadata(metadata: &Pairs) -> Result<(), StoreError> {
     let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
-    at_most("user metadata bytes", bytes as u64, METADATA_BYTES_MAX as u64)
+    at_most("user metadata bytes", bytes as u64, METADATA_BYTES_MAX as u64)?;
+    for (name, value) in metadata {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(StoreError::Invalid(format!("{name:?} is no name for metadata")));
+        }
+        check_text(value)?;
+    }
+    Ok(())
+}
+
+/// What cannot be answered in a header later is not taken in.
+fn check_text(value: &str) -> Result<(), StoreError> {
+    if value.chars().any(|char| char.is_control() && char != '\t') {
+        return Err(StoreError::Invalid(format!("{value:?} holds a control character")));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_tags(tags: &Pairs) -> Result<(), StoreError> {
@@ -109,7 +125,8 @@ pub(crate) fn check_headers(headers: &crate::ObjectHeaders) -> Result<(), StoreE
         &headers.cache_control,
         &headers.expires,
     ];
-    all.into_iter()
-        .flatten()
-        .try_for_each(|value| at_most("header bytes", value.len() as u64, HEADER_BYTES_MAX as u64))
+    all.into_iter().flatten().try_for_each(|value| {
+        at_most("header bytes", value.len() as u64, HEADER_BYTES_MAX as u64)?;
+        check_text(value)
+    })
 }

@@ -1,0 +1,146 @@
+//! The host side of the guests' interface: grants, fences, handles.
+
+use std::time::Duration;
+
+use backlot_bindings::backlot::storage::objects::{
+    Error, Host, HostReader, HostWriter, WriteOptions,
+};
+use backlot_ledger::{Fence, Lane};
+use backlot_storage::guest::{Access, CALL_BYTES_MAX, Grant, HANDLES_MAX, StorageCtx, StorageView};
+use wasmtime::component::{Resource, ResourceTable};
+
+use crate::Bed;
+
+struct Guest {
+    table: ResourceTable,
+    ctx: StorageCtx,
+}
+
+impl Guest {
+    fn new(bed: &Bed, fence: Fence) -> Guest {
+        let grant = |prefix: &str, access: &[Access]| Grant {
+            bucket: "films".into(),
+            prefix: prefix.into(),
+            access: access.to_vec(),
+        };
+        let all = [Access::Read, Access::Write, Access::Delete];
+        let grants = vec![grant("in/", &[Access::Read]), grant("out/", &all)];
+        let ctx = StorageCtx::new(bed.store.clone(), "encoder".into(), grants, fence);
+        Guest { table: ResourceTable::new(), ctx }
+    }
+
+    fn view(&mut self) -> StorageView<'_> {
+        StorageView { table: &mut self.table, ctx: &mut self.ctx }
+    }
+
+    async fn write(&mut self, key: &str, body: &str) -> Result<String, Error> {
+        let mut view = self.view();
+        let writer = view.create("films".into(), key.into(), options()).await.unwrap()?;
+        let rep = writer.rep();
+        view.write(Resource::new_borrow(rep), body.into()).await.unwrap()?;
+        let info = view.finish(Resource::new_borrow(rep)).await.unwrap();
+        HostWriter::drop(&mut view, writer).await.unwrap();
+        info.map(|info| info.content_id)
+    }
+}
+
+fn options() -> WriteOptions {
+    WriteOptions { content_type: None, metadata: vec![], if_match: None, if_none_match: false }
+}
+
+/// The fence of an attempt that runs.
+async fn running(bed: &Bed) -> Fence {
+    bed.put("in/film", "the film").await;
+    let leased = bed.ledger.lease(Lane::Roots, 1, Duration::from_secs(60)).await.unwrap();
+    leased.into_iter().next().unwrap().fence
+}
+
+#[tokio::test]
+async fn a_grant_is_bucket_prefix_and_access() {
+    let bed = Bed::new().await;
+    let mut guest = Guest::new(&bed, running(&bed).await);
+    guest.write("out/a", "1").await.unwrap();
+    let mut view = guest.view();
+    let films = || "films".to_owned();
+    let denied = |answer: Result<(), Error>| assert!(matches!(answer, Err(Error::Denied(_))));
+    let head = |key: &str| (films(), key.to_owned(), None);
+    let (bucket, key, version) = head("in/film");
+    assert_eq!(view.head(bucket, key, version).await.unwrap().unwrap().size, 8);
+    for key in ["in", "other", "out", ""] {
+        denied(view.head(films(), key.into(), None).await.unwrap().map(drop));
+        denied(view.open(films(), key.into(), None).await.unwrap().map(drop));
+        denied(view.list(films(), key.into(), None, 10).await.unwrap().map(drop));
+    }
+    for key in ["in/film", "other"] {
+        denied(view.create(films(), key.into(), options()).await.unwrap().map(drop));
+        denied(view.delete(films(), key.into()).await.unwrap());
+        let sources = vec!["out/a".to_owned()];
+        denied(view.compose(films(), key.into(), sources, options()).await.unwrap().map(drop));
+        let sources = vec!["out/a".to_owned(), "other".to_owned()];
+        denied(view.compose(films(), "out/b".into(), sources, options()).await.unwrap().map(drop));
+    }
+    denied(view.head("uploads".into(), "in/film".into(), None).await.unwrap().map(drop));
+    let sources = vec!["in/film".to_owned(), "out/a".to_owned()];
+    view.compose(films(), "out/b".into(), sources, options()).await.unwrap().unwrap();
+    let listed = view.list(films(), "out/".into(), Some("out/a".into()), 10).await.unwrap();
+    let listed = listed.unwrap();
+    assert_eq!(listed.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["out/b"]);
+    view.delete(films(), "out/b".into()).await.unwrap().unwrap();
+    assert_eq!(bed.get("out/a").await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_over_changes_nothing() {
+    let bed = Bed::new().await;
+    let fence = running(&bed).await;
+    let mut guest = Guest::new(&bed, fence.clone());
+    guest.write("out/a", "1").await.unwrap();
+    bed.ledger.cancel(&fence.invocation).await.unwrap();
+    assert!(matches!(guest.write("out/a", "2").await, Err(Error::Fenced)));
+    let mut view = guest.view();
+    let gone = view.delete("films".into(), "out/a".into()).await.unwrap();
+    assert!(matches!(gone, Err(Error::Fenced)));
+    let sources = vec!["in/film".to_owned()];
+    let made = view.compose("films".into(), "out/a".into(), sources, options()).await.unwrap();
+    assert!(matches!(made, Err(Error::Fenced)));
+    assert_eq!(bed.get("out/a").await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn handles_and_calls_are_bounded() {
+    let bed = Bed::new().await;
+    let mut guest = Guest::new(&bed, running(&bed).await);
+    let mut view = guest.view();
+    let mut readers = Vec::new();
+    for _ in 0..HANDLES_MAX {
+        readers.push(view.open("films".into(), "in/film".into(), None).await.unwrap().unwrap());
+    }
+    let full = view.open("films".into(), "in/film".into(), None).await.unwrap();
+    assert!(matches!(full, Err(Error::OverLimit(_))));
+    let full = view.create("films".into(), "out/a".into(), options()).await.unwrap();
+    assert!(matches!(full, Err(Error::OverLimit(_))));
+    let rep = readers[0].rep();
+    let most = u32::try_from(CALL_BYTES_MAX).unwrap();
+    let read = view.read(Resource::new_borrow(rep), 4, most).await.unwrap().unwrap();
+    assert_eq!(read, b"film");
+    let more = view.read(Resource::new_borrow(rep), 4, most + 1).await.unwrap();
+    assert!(matches!(more, Err(Error::OverLimit(_))));
+    HostReader::drop(&mut view, readers.pop().unwrap()).await.unwrap();
+    assert!(view.open("films".into(), "in/film".into(), None).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn conditions_are_those_of_the_store() {
+    let bed = Bed::new().await;
+    let mut guest = Guest::new(&bed, running(&bed).await);
+    guest.write("out/a", "1").await.unwrap();
+    let mut view = guest.view();
+    let first = WriteOptions { if_none_match: true, ..options() };
+    let writer = view.create("films".into(), "out/a".into(), first).await.unwrap().unwrap();
+    let answer = view.finish(Resource::new_borrow(writer.rep())).await.unwrap();
+    assert!(matches!(answer, Err(Error::PreconditionFailed)));
+    let spent = view.finish(Resource::new_borrow(writer.rep())).await.unwrap();
+    assert!(matches!(spent, Err(Error::Invalid(_))));
+    let nowhere = view.head("films".into(), "out/b".into(), None).await.unwrap();
+    assert!(matches!(nowhere, Err(Error::NotFound)));
+}
