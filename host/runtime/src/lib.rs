@@ -1,1 +1,37 @@
-//! Skeleton.
+//! Runs functions: a component and an event go in, an outcome goes to the ledger.
+//!
+//! [`Runtime`] leases invocations from the ledger, gives each a fresh guest instance of the version
+//! that its function runs now, and finishes it under its fence. A guest sees nothing that its
+//! manifest does not grant, uses nothing past its limits, and can be ended at any moment.
+//!
+//! - The dispatcher never polls: it waits for the ledger's news or for what is due.
+//! - Guests run on threads of their own, at a lower priority than whoever answers clients.
+//! - A guest that waits for its children does not exist meanwhile: it is dropped, and run again.
+
+mod attempt;
+mod compile;
+mod context;
+mod dispatch;
+mod engine;
+mod executor;
+mod functions;
+mod grants;
+mod interrupt;
+mod limiter;
+mod linker;
+mod logs;
+mod manifest;
+mod meter;
+mod progress;
+mod runtime;
+mod state;
+mod trap;
+
+pub use compile::{COMPONENT_MAX_BYTES, CompileError, ComponentDigest};
+pub use functions::Version;
+pub use grants::{Access, Grants, StorageGrant};
+pub use manifest::{
+    ConcurrencyRule, Limits, Manifest, ManifestError, ObjectChange, Retry, Trigger,
+};
+pub use runtime::{DeployError, Runtime, RuntimeConfig, RuntimeError};
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,271 @@
+//! Host side of `backlot:function/context` and `backlot:function/children`.
+//!
+//! Nothing that a guest passes is trusted. What it may do is in its grants; what it did before, in
+//! an earlier attempt, is in the ledger and answered from there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use backlot_bindings::backlot::function::context::{Invocation, NewEvent};
+use backlot_bindings::backlot::function::{children, context};
+use backlot_ledger::{
+    CHILDREN_MAX, Ending, Event, EventId, Fence, InvocationId, Ledger, LedgerError,
+};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::functions::{Functions, Version};
+use crate::interrupt::Interrupt;
+use crate::logs::AttemptLog;
+use crate::progress::{LiveProgress, STRANDS_MAX, strand};
+
+/// Largest payload of a published event, in bytes.
+pub(crate) const EVENT_DATA_MAX_BYTES: usize = 256 << 10;
+/// Longest kind and longest subject of a published event, in bytes, each.
+pub(crate) const EVENT_TEXT_MAX_BYTES: usize = 1_024;
+/// Most events that one attempt may publish.
+pub(crate) const EVENTS_MAX: usize = 10_000;
+/// Largest payload of a child, in bytes.
+pub(crate) const CHILD_PAYLOAD_MAX_BYTES: usize = 256 << 10;
+
+/// What the host knows of the invocation that a guest runs.
+pub(crate) struct ContextCtx {
+    pub(crate) ledger: Ledger,
+    pub(crate) fence: Fence,
+    pub(crate) functions: Arc<Functions>,
+    pub(crate) version: Arc<Version>,
+    pub(crate) progress: LiveProgress,
+    pub(crate) log: AttemptLog,
+    pub(crate) attempt: u32,
+    pub(crate) accepted_at: Timestamp,
+    pub(crate) deadline: Timestamp,
+    /// How often this attempt has published each event, by digest.
+    pub(crate) published: HashMap<[u8; 32], u32>,
+    pub(crate) published_count: usize,
+}
+
+/// What the generated traits are implemented for.
+pub(crate) struct ContextView<'a> {
+    pub(crate) ctx: &'a mut ContextCtx,
+}
+
+impl context::Host for ContextView<'_> {
+    async fn current(&mut self) -> wasmtime::Result<Invocation> {
+        let ctx = &self.ctx;
+        Ok(Invocation {
+            id: ctx.fence.invocation.to_string(),
+            function: ctx.version.function().to_owned(),
+            attempt: ctx.attempt,
+            accepted_at_ms: epoch_ms(ctx.accepted_at),
+            deadline_ms: epoch_ms(ctx.deadline),
+        })
+    }
+
+    async fn recall(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        match self.ctx.ledger.recall(&self.ctx.fence, &name).await {
+            Ok(value) => Ok(value),
+            // A name that nothing can be remembered under.
+            Err(LedgerError::OverLimit { .. } | LedgerError::Invalid(_)) => Ok(None),
+            Err(err) => Err(Interrupt::from(err).into()),
+        }
+    }
+
+    async fn remember(
+        &mut self,
+        name: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, context::Error>> {
+        answer(self.ctx.ledger.remember(&self.ctx.fence, &name, value).await)
+    }
+
+    async fn publish(&mut self, event: NewEvent) -> wasmtime::Result<Result<(), context::Error>> {
+        if !self.ctx.version.manifest.grants.publish {
+            return Ok(Err(self.ctx.denied("publish", "the grant `publish`").into()));
+        }
+        if let Err(refusal) = check_event(&event, self.ctx.published_count) {
+            return Ok(Err(refusal.into()));
+        }
+        let ctx = &mut *self.ctx;
+        let occurrence = ctx.published.entry(digest(&event)).or_default();
+        let event = Event {
+            id: EventId::new(),
+            source: format!("/functions/{}", ctx.version.function()),
+            kind: event.kind,
+            subject: event.subject,
+            time: Timestamp::now(),
+            content_type: Some("application/json".to_owned()),
+            data: event.data,
+        };
+        let published = ctx.ledger.publish_from(&ctx.fence, *occurrence, event).await;
+        if published.is_ok() {
+            *occurrence += 1;
+            ctx.published_count += 1;
+        }
+        answer(published)
+    }
+
+    async fn report_progress(&mut self, strands: Vec<context::Progress>) -> wasmtime::Result<()> {
+        let strands = strands
+            .into_iter()
+            .take(STRANDS_MAX)
+            .map(|one| strand(one.name, one.done, one.total, one.unit))
+            .collect();
+        self.ctx.progress.report(&self.ctx.fence.invocation, strands);
+        Ok(())
+    }
+}
+
+impl children::Host for ContextView<'_> {
+    async fn start(
+        &mut self,
+        function: String,
+        key: String,
+        payload: Vec<u8>,
+    ) -> wasmtime::Result<Result<String, children::Error>> {
+        let ctx = &mut *self.ctx;
+        if !ctx.version.manifest.grants.children.contains(&function) {
+            let grant = format!("{function:?} in the grant `children`");
+            return Ok(Err(ctx.denied("children.start", &grant).into()));
+        }
+        if ctx.functions.get(&function).is_none() {
+            let text = format!("no function {function:?} is deployed");
+            return Ok(Err(Refusal::Invalid(text).into()));
+        }
+        if CHILD_PAYLOAD_MAX_BYTES < payload.len() {
+            let refusal = over("bytes of payload", payload.len(), CHILD_PAYLOAD_MAX_BYTES);
+            return Ok(Err(refusal.into()));
+        }
+        let started = ctx.ledger.start_child(&ctx.fence, &function, &key, payload).await;
+        answer(started.map(String::from))
+    }
+
+    async fn wait(
+        &mut self,
+        ids: Vec<String>,
+    ) -> wasmtime::Result<Result<Vec<children::Outcome>, children::Error>> {
+        if CHILDREN_MAX < ids.len() {
+            return Ok(Err(over("children", ids.len(), CHILDREN_MAX).into()));
+        }
+        let parsed: Result<Vec<InvocationId>, LedgerError> =
+            ids.iter().map(|id| id.parse()).collect();
+        let children = match parsed {
+            Ok(children) => children,
+            Err(err) => return answer(Err(err)),
+        };
+        let endings = match self.ctx.ledger.children_outcomes(&self.ctx.fence, &children).await {
+            Ok(endings) => endings,
+            Err(err) => return answer(Err(err)),
+        };
+        let Some(endings) = endings.into_iter().collect::<Option<Vec<Ending>>>() else {
+            // The ledger looks again in the commit that parks, so a child that ends meanwhile
+            // makes the invocation ready at once.
+            return Err(Interrupt::Parked(children).into());
+        };
+        let outcomes = ids.into_iter().zip(endings).map(|(id, ending)| children::Outcome {
+            id,
+            ending: match ending {
+                Ending::Succeeded(value) => children::Ending::Succeeded(value),
+                Ending::Failed(reason) => children::Ending::Failed(reason),
+                Ending::Cancelled => children::Ending::Cancelled,
+            },
+        });
+        Ok(Ok(outcomes.collect()))
+    }
+
+    async fn cancel(&mut self, id: String) -> wasmtime::Result<Result<(), children::Error>> {
+        let id = match id.parse::<InvocationId>() {
+            Ok(id) => id,
+            Err(err) => return answer(Err(err)),
+        };
+        answer(self.ctx.ledger.cancel_child(&self.ctx.fence, &id).await)
+    }
+}
+
+impl ContextCtx {
+    /// Every refused call is in the attempt's log.
+    fn denied(&self, call: &str, grant: &str) -> Refusal {
+        self.log.host(format!("denied: {call} needs {grant}"));
+        Refusal::Denied(format!("{call} needs {grant}"))
+    }
+}
+
+/// Why a call was not done, as both interfaces say it.
+#[derive(Debug)]
+enum Refusal {
+    Denied(String),
+    OverLimit(String),
+    Invalid(String),
+}
+
+impl From<Refusal> for context::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Denied(text) => Self::Denied(text),
+            Refusal::OverLimit(text) => Self::OverLimit(text),
+            Refusal::Invalid(text) => Self::Invalid(text),
+        }
+    }
+}
+
+impl From<Refusal> for children::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Denied(text) => Self::Denied(text),
+            Refusal::OverLimit(text) => Self::OverLimit(text),
+            Refusal::Invalid(text) => Self::Invalid(text),
+        }
+    }
+}
+
+/// What the ledger said, to the guest where it can do something about it; else the attempt ends.
+fn answer<T, E: From<Refusal>>(result: Result<T, LedgerError>) -> wasmtime::Result<Result<T, E>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(err @ LedgerError::OverLimit { .. }) => {
+            Ok(Err(Refusal::OverLimit(err.to_string()).into()))
+        }
+        Err(err @ (LedgerError::Invalid(_) | LedgerError::UnknownInvocation(_))) => {
+            Ok(Err(Refusal::Invalid(err.to_string()).into()))
+        }
+        Err(err) => Err(Interrupt::from(err).into()),
+    }
+}
+
+fn check_event(event: &NewEvent, published: usize) -> Result<(), Refusal> {
+    let NewEvent { kind, subject, data } = event;
+    if kind.is_empty() || kind.starts_with("backlot.") {
+        let text = format!("kind {kind:?}: empty, or one of the host's own (backlot.*)");
+        return Err(Refusal::Invalid(text));
+    }
+    for (what, got, limit) in [
+        ("bytes of kind", kind.len(), EVENT_TEXT_MAX_BYTES),
+        ("bytes of subject", subject.as_ref().map_or(0, String::len), EVENT_TEXT_MAX_BYTES),
+        ("bytes of data", data.len(), EVENT_DATA_MAX_BYTES),
+        ("events of one attempt", published + 1, EVENTS_MAX),
+    ] {
+        if limit < got {
+            return Err(over(what, got, limit));
+        }
+    }
+    Ok(())
+}
+
+fn over(what: &str, got: usize, limit: usize) -> Refusal {
+    Refusal::OverLimit(format!("{what}: {got} is over the limit of {limit}"))
+}
+
+fn digest(event: &NewEvent) -> [u8; 32] {
+    let mut sha = Sha256::new();
+    let subject = event.subject.as_deref().unwrap_or_default();
+    for part in [event.kind.as_bytes(), subject.as_bytes(), &event.data] {
+        // Lengths, so that no two events of different parts run together to the same bytes.
+        sha.update((part.len() as u64).to_le_bytes());
+        sha.update(part);
+    }
+    sha.update([u8::from(event.subject.is_some())]);
+    sha.finalize().into()
+}
+
+fn epoch_ms(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or(0)
+}

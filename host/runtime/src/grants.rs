@@ -1,0 +1,19 @@
+//! What a function may touch: the `[grants]` of its manifest. Nothing that is not named here.
+
+use serde::Deserialize;
+
+pub use backlot_storage::guest::{Access, Grant as StorageGrant};
+
+/// A function's grants. The default grants nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// Objects, by bucket, key prefix and access.
+    pub storage: Vec<StorageGrant>,
+    /// The encoder.
+    pub encoding: bool,
+    /// Functions that may be started as children.
+    pub children: Vec<String>,
+    /// Publishing events of its own.
+    pub publish: bool,
+}

@@ -1,0 +1,329 @@
+//! A function's manifest: its name, what starts it, what it may touch, and its limits.
+//!
+//! The form is TOML and unknown keys are errors. A manifest that was read is checked: every
+//! [`Manifest`] that [`Manifest::parse`] gives is within the limits named here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backlot_ledger::{Concurrency, ConcurrencyPolicy, Event, RetryPolicy};
+use serde::Deserialize;
+
+use crate::grants::Grants;
+
+/// Longest function name, in bytes.
+pub(crate) const NAME_MAX_BYTES: usize = 64;
+/// Most triggers, storage grants, children and variables of one manifest, each.
+pub(crate) const ENTRIES_MAX: usize = 64;
+/// Most `memory_megabytes`: several memories of 4 GiB make no sense on the machines we know.
+pub(crate) const MEMORY_MAX_MEGABYTES: u64 = 16 * 1_024;
+/// Most `wall_secs`: a week.
+pub(crate) const WALL_MAX_SECS: u64 = 7 * 86_400;
+/// Most `log_kilobytes`: logs live in the ledger.
+pub(crate) const LOG_MAX_KILOBYTES: u64 = 4 * 1_024;
+/// Most `hostcall_megabytes`: an uncompressed 4:4:4 10-bit frame of 8K is 200 MB.
+pub(crate) const HOSTCALL_MAX_MEGABYTES: u64 = 512;
+/// Most attempts.
+pub(crate) const ATTEMPTS_MAX: u32 = 100;
+/// Longest backoff: a day.
+pub(crate) const BACKOFF_MAX_SECS: u64 = 86_400;
+/// Longest value of a variable, in bytes.
+pub(crate) const ENV_VALUE_MAX_BYTES: usize = 4_096;
+
+/// A checked manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The slot that versions are deployed to: 1 to 64 of `a-z`, `0-9` and `-`, a letter first.
+    pub name: String,
+    /// What starts it. None: only other functions do, as a child.
+    #[serde(default)]
+    pub triggers: Vec<Trigger>,
+    /// What it may touch; nothing by default.
+    #[serde(default)]
+    pub grants: Grants,
+    /// Its limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What happens after a failed attempt.
+    #[serde(default)]
+    pub retry: Retry,
+    /// The guest's environment variables: nothing else is in its environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// What starts a function.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Trigger {
+    /// A change of an object.
+    Object {
+        /// In this bucket.
+        bucket: String,
+        /// Which changes; both by default.
+        #[serde(default = "every_change")]
+        events: Vec<ObjectChange>,
+        /// Of keys that begin with this; empty is every key.
+        #[serde(default)]
+        prefix: String,
+        /// Of keys that end with one of these; empty is every key.
+        #[serde(default)]
+        suffixes: Vec<String>,
+        /// What holds among invocations for the same object; nothing by default.
+        #[serde(default)]
+        concurrency: Option<ConcurrencyRule>,
+    },
+    /// An event of this kind.
+    Event {
+        /// The event's kind, such as `content.ready`.
+        kind: String,
+        /// What holds among invocations for the same source and subject; nothing by default.
+        #[serde(default)]
+        concurrency: Option<ConcurrencyRule>,
+    },
+}
+
+/// What can happen to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectChange {
+    /// A new version, also over an old one.
+    Created,
+    /// Deleted.
+    Removed,
+}
+
+fn every_change() -> Vec<ObjectChange> {
+    vec![ObjectChange::Created, ObjectChange::Removed]
+}
+
+/// What holds among a function's invocations for the same thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConcurrencyRule {
+    /// A newer one cancels the older ones.
+    NewestWins,
+    /// A newer one waits for the older ones.
+    InOrder,
+}
+
+impl Trigger {
+    /// Whether this event starts the function, and with which concurrency.
+    pub(crate) fn matches(&self, event: &Event) -> Option<Option<Concurrency>> {
+        match self {
+            Self::Object { bucket, events, prefix, suffixes, concurrency } => {
+                let change = match event.kind.as_str() {
+                    "backlot.object.created" => ObjectChange::Created,
+                    "backlot.object.removed" => ObjectChange::Removed,
+                    _ => return None,
+                };
+                let key = event.subject.as_deref()?;
+                let hit = events.contains(&change)
+                    && event.source.strip_prefix("/buckets/") == Some(bucket.as_str())
+                    && key.starts_with(prefix.as_str())
+                    && (suffixes.is_empty() || suffixes.iter().any(|end| key.ends_with(end)));
+                hit.then(|| concurrency.map(|rule| rule.of(event)))
+            }
+            Self::Event { kind, concurrency } => {
+                (event.kind == *kind).then(|| concurrency.map(|rule| rule.of(event)))
+            }
+        }
+    }
+}
+
+impl ConcurrencyRule {
+    fn of(self, event: &Event) -> Concurrency {
+        let policy = match self {
+            Self::NewestWins => ConcurrencyPolicy::NewestWins,
+            Self::InOrder => ConcurrencyPolicy::InOrder,
+        };
+        let subject = event.subject.as_deref().unwrap_or_default();
+        Concurrency { key: format!("{}/{subject}", event.source), policy }
+    }
+}
+
+/// A function's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// All linear memories and tables of a guest together: 1 to 16,384 MiB; 256 by default.
+    pub memory_megabytes: u64,
+    /// An attempt's time, waiting in host calls included: 1 to 604,800 s; 900 by default.
+    pub wall_secs: u64,
+    /// What an attempt's log keeps: 1 to 4,096 KiB; 256 by default.
+    pub log_kilobytes: u64,
+    /// What one host call may carry into the host: 1 to 512 MiB; 64 by default.
+    pub hostcall_megabytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_megabytes: 256, wall_secs: 900, log_kilobytes: 256, hostcall_megabytes: 64 }
+    }
+}
+
+impl Limits {
+    /// All memories together, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        bytes(self.memory_megabytes, 1 << 20)
+    }
+
+    /// An attempt's time.
+    pub fn wall(&self) -> Duration {
+        Duration::from_secs(self.wall_secs)
+    }
+
+    /// What an attempt's log keeps, in bytes.
+    pub fn log_bytes(&self) -> usize {
+        bytes(self.log_kilobytes, 1 << 10)
+    }
+
+    /// What one host call may carry, in bytes.
+    pub fn hostcall_bytes(&self) -> usize {
+        bytes(self.hostcall_megabytes, 1 << 20)
+    }
+}
+
+fn bytes(count: u64, unit: u64) -> usize {
+    usize::try_from(count.saturating_mul(unit)).unwrap_or(usize::MAX)
+}
+
+/// What happens after an attempt that failed or trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Attempts in all: 1 to 100; 4 by default.
+    pub attempts: u32,
+    /// First backoff, doubled each time: 0 to 86,400 s; 1 by default.
+    pub base_secs: u64,
+    /// Longest backoff: `base_secs` to 86,400 s; 60 by default.
+    pub cap_secs: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 4, base_secs: 1, cap_secs: 60 }
+    }
+}
+
+impl Retry {
+    /// As the ledger takes it.
+    pub(crate) fn policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            attempts: self.attempts,
+            base: Duration::from_secs(self.base_secs),
+            cap: Duration::from_secs(self.cap_secs),
+        }
+    }
+}
+
+/// What is wrong with a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not TOML of this shape; the text gives line and column.
+    #[error("manifest: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A value that is out of its range.
+    #[error("manifest: {key} is {value}, must be {limit}")]
+    OutOfRange {
+        /// The key, with its table.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        limit: String,
+    },
+}
+
+impl Manifest {
+    /// Read and check a manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError::Syntax`] for what is not a manifest, or has keys that we do not know, and
+    /// [`ManifestError::OutOfRange`] for a value past its limit.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Self = toml::from_str(text)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Check the values of a manifest that was changed after it was read.
+    ///
+    /// # Errors
+    /// [`ManifestError::OutOfRange`] for the first value that is.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        check_name("name", &self.name)?;
+        let Limits { memory_megabytes, wall_secs, log_kilobytes, hostcall_megabytes } = self.limits;
+        within("limits.memory_megabytes", memory_megabytes, 1, MEMORY_MAX_MEGABYTES)?;
+        within("limits.wall_secs", wall_secs, 1, WALL_MAX_SECS)?;
+        within("limits.log_kilobytes", log_kilobytes, 1, LOG_MAX_KILOBYTES)?;
+        within("limits.hostcall_megabytes", hostcall_megabytes, 1, HOSTCALL_MAX_MEGABYTES)?;
+        let Retry { attempts, base_secs, cap_secs } = self.retry;
+        within("retry.attempts", attempts.into(), 1, ATTEMPTS_MAX.into())?;
+        within("retry.base_secs", base_secs, 0, BACKOFF_MAX_SECS)?;
+        within("retry.cap_secs", cap_secs, base_secs, BACKOFF_MAX_SECS)?;
+        for (key, entries) in [
+            ("triggers", self.triggers.len()),
+            ("grants.storage", self.grants.storage.len()),
+            ("grants.children", self.grants.children.len()),
+            ("env", self.env.len()),
+        ] {
+            at_most(&format!("number of {key}"), entries, ENTRIES_MAX)?;
+        }
+        for child in &self.grants.children {
+            check_name("grants.children", child)?;
+        }
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                let limit = "a name without `=` and NUL";
+                return Err(out_of_range("env", format!("{name:?}"), limit));
+            }
+            at_most(&format!("bytes of env.{name}"), value.len(), ENV_VALUE_MAX_BYTES)?;
+        }
+        self.triggers.iter().try_for_each(check_trigger)
+    }
+}
+
+fn check_trigger(trigger: &Trigger) -> Result<(), ManifestError> {
+    match trigger {
+        Trigger::Object { events, suffixes, .. } => {
+            if events.is_empty() {
+                let limit = "one or both of \"created\" and \"removed\"";
+                return Err(out_of_range("triggers.events", "[]".into(), limit));
+            }
+            at_most("number of triggers.suffixes", suffixes.len(), ENTRIES_MAX)
+        }
+        Trigger::Event { kind, .. } if kind.is_empty() => {
+            Err(out_of_range("triggers.kind", "empty".into(), "an event's kind"))
+        }
+        Trigger::Event { .. } => Ok(()),
+    }
+}
+
+fn check_name(key: &str, name: &str) -> Result<(), ManifestError> {
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if plain && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= NAME_MAX_BYTES {
+        return Ok(());
+    }
+    let limit = format!("1 to {NAME_MAX_BYTES} of a-z, 0-9 and -, beginning with a letter");
+    Err(out_of_range(key, format!("{name:?}"), limit))
+}
+
+fn within(key: &str, value: u64, least: u64, most: u64) -> Result<(), ManifestError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(out_of_range(key, value.to_string(), format!("{least} to {most}")))
+}
+
+fn at_most(key: &str, value: usize, most: usize) -> Result<(), ManifestError> {
+    if value <= most {
+        return Ok(());
+    }
+    Err(out_of_range(key, value.to_string(), format!("at most {most}")))
+}
+
+fn out_of_range(key: &str, value: String, limit: impl Into<String>) -> ManifestError {
+    ManifestError::OutOfRange { key: key.into(), value, limit: limit.into() }
+}

@@ -1,0 +1,105 @@
+//! What the host keeps for one guest instance, from its start to its end.
+
+use std::time::Duration;
+
+use backlot_encoding::guest::{EncodingCtx, EncodingView};
+use backlot_ledger::LogSource;
+use backlot_storage::guest::{StorageCtx, StorageView};
+use jiff::Timestamp;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::context::{ContextCtx, ContextView};
+use crate::limiter::Limiter;
+use crate::logs::AttemptLog;
+
+/// Most handles that a guest may hold at once: readers, writers, sessions, streams, pollables.
+pub(crate) const HANDLES_MAX: usize = 1_024;
+
+/// Most random bytes of one call.
+const RANDOM_MAX_BYTES: u64 = 64 << 10;
+
+/// The data of a guest's store. Interfaces see it through views of the parts they need.
+pub(crate) struct GuestState {
+    pub(crate) table: ResourceTable,
+    pub(crate) wasi: WasiCtx,
+    pub(crate) limiter: Limiter,
+    pub(crate) storage: StorageCtx,
+    pub(crate) encoding: EncodingCtx,
+    pub(crate) context: ContextCtx,
+}
+
+impl GuestState {
+    pub(crate) fn storage(&mut self) -> StorageView<'_> {
+        StorageView { table: &mut self.table, ctx: &mut self.storage }
+    }
+
+    pub(crate) fn encoding(&mut self) -> EncodingView<'_> {
+        EncodingView { table: &mut self.table, ctx: &mut self.encoding }
+    }
+
+    pub(crate) fn context(&mut self) -> ContextView<'_> {
+        ContextView { ctx: &mut self.context }
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// A table for handles, with its bound.
+pub(crate) fn handles() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES_MAX);
+    table
+}
+
+/// WASI with nothing behind it: no folders, no sockets, no name lookup, no arguments, and of the
+/// environment only `env`. Output goes to the log. The wall clock stands still at the moment when
+/// the invocation was accepted, and randomness is seeded by the invocation, so that each attempt
+/// sees the same; both are only as secret as the seed.
+pub(crate) fn wasi<'a>(
+    env: impl Iterator<Item = (&'a str, &'a str)>,
+    log: &AttemptLog,
+    accepted_at: Timestamp,
+    seed: [u8; 32],
+) -> WasiCtx {
+    let mut wasi = WasiCtxBuilder::new();
+    for (name, value) in env {
+        wasi.env(name, value);
+    }
+    let mut seeds = StdRng::from_seed(seed);
+    wasi.stdout(log.stream(LogSource::Stdout))
+        .stderr(log.stream(LogSource::Stderr))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .wall_clock(Frozen(accepted_at))
+        .secure_random(StdRng::from_rng(&mut seeds))
+        .insecure_random(StdRng::from_rng(&mut seeds))
+        .insecure_random_seed(u128::from_le_bytes(half(seed)))
+        .max_random_size(RANDOM_MAX_BYTES);
+    wasi.build()
+}
+
+fn half(seed: [u8; 32]) -> [u8; 16] {
+    std::array::from_fn(|at| seed.get(at).copied().unwrap_or_default())
+}
+
+/// A clock that stands still.
+struct Frozen(Timestamp);
+
+impl HostWallClock for Frozen {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        // Before 1970 nothing was ever accepted.
+        Duration::from_millis(u64::try_from(self.0.as_millisecond()).unwrap_or(0))
+    }
+}
