@@ -228,7 +228,7 @@ mod tests {
         check(ChecksumAlgorithm::Crc32c, "4waSgw==");
         check(ChecksumAlgorithm::Crc64Nvme, "rosUhgp5mIg=");
         check(ChecksumAlgorithm::Sha1, "98O8HYCOBHMq32eZZczDTKeuNEE=");
-        check(ChecksumAlgorithm::Sha256, "FeKw08M4keuwyWhTEdUPx2f8nJVgH3o57xijHNNuDiU=");
+        check(ChecksumAlgorithm::Sha256, "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=");
     }
 
     #[test]

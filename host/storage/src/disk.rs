@@ -10,9 +10,10 @@ use backlot_ledger::objects::BlobId;
 use cap_std::fs::{Dir, OpenOptions};
 use uuid::Uuid;
 
-/// Folders that blobs are spread over, named by the last byte of their id. One level: with a
-/// hundred million blobs a folder has 400,000 entries, which the file systems we run on index.
-const FOLDERS: usize = 256;
+/// Folders that blobs are spread over, by the last byte of their id. One level, and few enough to
+/// keep them all open: with ten million blobs a folder has 160,000 entries, which the file systems
+/// we run on index.
+const FOLDERS: usize = 64;
 
 /// The folder of blobs.
 #[derive(Clone)]
@@ -50,7 +51,7 @@ impl Disk {
     }
 
     fn folder(&self, id: BlobId) -> io::Result<&Folder> {
-        let index = id.0.as_bytes().last().copied().map_or(0, usize::from);
+        let index = id.0.as_bytes().last().copied().map_or(0, usize::from) % FOLDERS;
         self.folders.get(index).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 

@@ -114,7 +114,8 @@ impl StorageCtx {
         let Options { headers, metadata, conditions } = convert_options(options);
         let fence = Some(self.fence.clone());
         let principal = self.principal();
-        let put = Put { bucket, key, headers, metadata, conditions, fence, principal, ..Put::default() };
+        let put =
+            Put { bucket, key, headers, metadata, conditions, fence, principal, ..Put::default() };
         self.store.writer(put).await.map_err(convert_error)
     }
 
@@ -269,7 +270,9 @@ impl wit::Host for StorageView<'_> {
     ) -> Answer<wit::ObjectInfo> {
         let reads = sources.iter().map(|source| (Access::Read, source));
         let mut needed = std::iter::once((Access::Write, &key)).chain(reads);
-        if let Err(denied) = needed.try_for_each(|(access, key)| self.ctx.allow(access, &bucket, key)) {
+        if let Err(denied) =
+            needed.try_for_each(|(access, key)| self.ctx.allow(access, &bucket, key))
+        {
             return Ok(Err(denied));
         }
         let Options { headers, metadata, conditions } = convert_options(options);
@@ -316,9 +319,7 @@ impl wit::Host for StorageView<'_> {
         }
         let query = ListQuery { bucket, prefix, delimiter: None, after, limit };
         let page = self.ctx.store.list(query).await;
-        Ok(page
-            .map(|page| page.objects.iter().map(convert_info).collect())
-            .map_err(convert_error))
+        Ok(page.map(|page| page.objects.iter().map(convert_info).collect()).map_err(convert_error))
     }
 }
 

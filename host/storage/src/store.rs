@@ -158,12 +158,15 @@ impl Shared {
         if self.collecting.swap(true, Ordering::SeqCst) {
             return;
         }
+        let store = Arc::downgrade(&self);
         runtime.spawn(async move {
             tokio::time::sleep(GATHER).await;
+            // A store that is closed meanwhile is not held open for its garbage.
+            let Some(shared) = store.upgrade() else { return };
             // From here on, what is doomed wakes another round.
-            self.collecting.store(false, Ordering::SeqCst);
-            let ids = self.pins.collectable();
-            if let Err(err) = self.collect(ids).await {
+            shared.collecting.store(false, Ordering::SeqCst);
+            let ids = shared.pins.collectable();
+            if let Err(err) = shared.collect(ids).await {
                 tracing::warn!(%err, "garbage stays until the next sweep");
             }
         });

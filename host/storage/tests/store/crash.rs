@@ -12,7 +12,7 @@ async fn a_sweep_at_open_removes_what_a_crash_left_and_nothing_else() {
     // A crash between the file and the commit: a blob that the ledger does not know.
     let blobs = bed.folder.path().join("blobs");
     let orphan = "0197a000000070008000000000000042";
-    std::fs::write(blobs.join("42").join(orphan), b"half a film").unwrap();
+    std::fs::write(blobs.join("02").join(orphan), b"half a film").unwrap();
     // A crash between the commit of a delete and the removal of its file: garbage that is still
     // there. Nothing is collected here, for the process "dies" at once.
     bed.put("deleted", noise(100_000, 2)).await;
@@ -27,7 +27,7 @@ async fn a_sweep_at_open_removes_what_a_crash_left_and_nothing_else() {
     assert_eq!(bed.files(), 4);
     let bed = bed.reopen().await;
     assert_eq!(bed.files(), 2);
-    assert!(!blobs.join("42").join(orphan).exists());
+    assert!(!blobs.join("02").join(orphan).exists());
     assert_eq!(bed.get("kept").await.unwrap(), body);
     assert_eq!(bed.store.sweep().await.unwrap(), Swept::default());
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use backlot_storage::{ListQuery, StoreError};
+use backlot_storage::{ListQuery, Put, StoreError};
 use proptest::prelude::*;
 
-use crate::Bed;
+use crate::{Bed, put};
 
 /// Entries (`key` or `prefix`) in byte order, by the definition.
 fn model(keys: &BTreeSet<String>, query: &ListQuery) -> Vec<String> {
@@ -27,42 +27,51 @@ fn keys() -> impl Strategy<Value = BTreeSet<String>> {
     proptest::collection::btree_set("[ab/é\u{10FFFF}\0]{1,5}", 0..40)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-    #[test]
-    fn pages_put_together_are_what_the_definition_says(
-        keys in keys(),
-        queries in proptest::collection::vec((
-            "[ab/é]{0,2}",
-            proptest::option::of("[/aé]{0,2}"),
-            proptest::option::of("[ab/é\u{10FFFF}]{0,4}"),
-            1_u32..7,
-        ), 12),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+fn queries() -> impl Strategy<Value = Vec<(String, Option<String>, Option<String>, u32)>> {
+    let prefix = "[ab/é]{0,2}";
+    let delimiter = proptest::option::of("[/aé]{0,2}");
+    let after = proptest::option::of("[ab/é\u{10FFFF}]{0,4}");
+    proptest::collection::vec((prefix, delimiter, after, 1_u32..7), 12)
+}
+
+/// What the pages of a query are when put together.
+async fn listed(bed: &Bed, mut query: ListQuery) -> Vec<String> {
+    let mut got = Vec::new();
+    loop {
+        let page = bed.store.list(query.clone()).await.unwrap();
+        let mut entries: Vec<String> = page.objects.into_iter().map(|object| object.key).collect();
+        entries.extend(page.prefixes);
+        entries.sort();
+        assert!(entries.len() <= query.limit as usize);
+        got.extend(entries);
+        let Some(next) = page.next else { return got };
+        query.after = Some(next);
+    }
+}
+
+#[test]
+fn pages_put_together_are_what_the_definition_says() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bed = runtime.block_on(Bed::new());
+    let cases = std::cell::Cell::new(0);
+    let config = ProptestConfig { cases: 100, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let result = runner.run(&(keys(), queries()), |(keys, queries)| {
+        cases.set(cases.get() + 1);
+        let bucket = format!("case-{}", cases.get());
         runtime.block_on(async {
-            let bed = Bed::new().await;
-            futures::future::join_all(keys.iter().map(|key| bed.put(key, "x"))).await;
+            bed.store.create_bucket(&bucket).await.unwrap();
+            let put = |key: &String| bed.try_put(Put { bucket: bucket.clone(), ..put(key) }, "x");
+            futures::future::try_join_all(keys.iter().map(put)).await.unwrap();
             for (prefix, delimiter, after, limit) in queries {
-                let mut query = ListQuery { bucket: "films".into(), prefix, delimiter, after, limit };
-                let expected = model(&keys, &query);
-                let mut got = Vec::new();
-                loop {
-                    let page = bed.store.list(query.clone()).await.unwrap();
-                    let mut entries: Vec<String> =
-                        page.objects.into_iter().map(|object| object.key).collect();
-                    entries.extend(page.prefixes);
-                    entries.sort();
-                    prop_assert!(entries.len() <= limit as usize);
-                    got.extend(entries);
-                    let Some(next) = page.next else { break };
-                    query.after = Some(next);
-                }
-                prop_assert_eq!(got, expected);
+                let bucket = bucket.clone();
+                let query = ListQuery { bucket, prefix, delimiter, after, limit };
+                prop_assert_eq!(listed(&bed, query.clone()).await, model(&keys, &query));
             }
             Ok(())
-        })?;
-    }
+        })
+    });
+    result.unwrap();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ mod versions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backlot_ledger::{Event, Ledger, Route, Router};
+use backlot_ledger::{Event, Ledger, LedgerError, Route, Router};
 use backlot_storage::{ObjectInfo, Put, Store, StoreError, StoreLimits};
 use bytes::Bytes;
 use cap_std::ambient_authority;
@@ -67,7 +67,10 @@ impl Bed {
     async fn reopen(self) -> Bed {
         let Bed { store, ledger, events, folder } = self;
         drop((store, ledger, events));
-        let (store, ledger, events) = open(folder.path(), small_limits());
+        // On another thread, so that tasks which hold the old one can end.
+        let path = folder.path().to_owned();
+        let opening = tokio::task::spawn_blocking(move || open(&path, small_limits()));
+        let (store, ledger, events) = opening.await.unwrap();
         Bed { store, ledger, events, folder }
     }
 
@@ -101,7 +104,13 @@ impl Bed {
 }
 
 fn open(path: &std::path::Path, limits: StoreLimits) -> (Store, Ledger, Arc<Seen>) {
-    let ledger = Ledger::open(path).unwrap();
+    let ledger = loop {
+        // What was going on when the store before was dropped may need a moment to end.
+        match Ledger::open(path) {
+            Err(LedgerError::InUse(_)) => std::thread::sleep(Duration::from_millis(5)),
+            opened => break opened.unwrap(),
+        }
+    };
     let events = Arc::new(Seen::default());
     ledger.set_router(events.clone());
     std::fs::create_dir_all(path.join("blobs")).unwrap();

@@ -113,8 +113,10 @@ async fn a_copy_shares_bytes_and_outlives_its_source() {
     let source = bed.try_put(source, body.clone()).await.unwrap();
     let same = bed.store.copy(copy("source", "same")).await.unwrap();
     assert_eq!(bed.files(), 1);
-    assert_eq!((&same.etag, &same.metadata, &same.tags, &same.headers),
-        (&source.etag, &source.metadata, &source.tags, &source.headers));
+    assert_eq!(
+        (&same.etag, &same.metadata, &same.tags, &same.headers),
+        (&source.etag, &source.metadata, &source.tags, &source.headers)
+    );
     let other = MetadataDirective::Replace {
         headers: ObjectHeaders::default(),
         metadata: BTreeMap::from([("b".into(), "2".into())]),
@@ -263,7 +265,8 @@ async fn limits_are_inclusive() {
 #[tokio::test]
 async fn keys_are_names_and_never_paths() {
     let bed = Bed::new().await;
-    let keys = ["../../etc/passwd", "/", "//", "a/../b", ".", "a\0b", "C:\\x", "a//b/", "\u{10FFFF}"];
+    let keys =
+        ["../../etc/passwd", "/", "//", "a/../b", ".", "a\0b", "C:\\x", "a//b/", "\u{10FFFF}"];
     for key in keys {
         bed.put(key, key.to_owned()).await;
     }

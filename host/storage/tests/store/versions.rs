@@ -81,11 +81,14 @@ async fn enabled_keeps_all_and_a_marker_hides_them() {
     let gone = bed.store.head("films", "a", Some(&one.version_id)).await;
     assert!(matches!(gone, Err(StoreError::NoSuchVersion(_))));
     let names: Vec<_> = bed.events.take();
-    assert_eq!(names[3..6].iter().map(String::as_str).collect::<Vec<_>>(), [
-        "ObjectRemoved:DeleteMarkerCreated a",
-        "ObjectRemoved:DeleteMarkerCreated a",
-        "ObjectRemoved:Delete a",
-    ]);
+    assert_eq!(
+        names[3..6].iter().map(String::as_str).collect::<Vec<_>>(),
+        [
+            "ObjectRemoved:DeleteMarkerCreated a",
+            "ObjectRemoved:DeleteMarkerCreated a",
+            "ObjectRemoved:Delete a",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -122,10 +125,7 @@ async fn tags_belong_to_a_version() {
     let version = Some(one.version_id.clone());
     let object = ObjectRef { version, ..ObjectRef::current("films", "a") };
     let tags = std::collections::BTreeMap::from([("t".to_owned(), "1".to_owned())]);
-    assert_eq!(
-        bed.store.set_tags(&object, tags.clone(), None).await.unwrap(),
-        one.version_id
-    );
+    assert_eq!(bed.store.set_tags(&object, tags.clone(), None).await.unwrap(), one.version_id);
     assert_eq!(bed.store.tags(&object).await.unwrap().1, tags);
     assert!(bed.store.tags(&ObjectRef::current("films", "a")).await.unwrap().1.is_empty());
 }
