@@ -22,7 +22,13 @@ pub(super) async fn get(
         .map_err(|_| s3_error!(InvalidArgument, "part-number-marker is negative"))?;
     let object = ObjectRef { bucket: input.bucket, key: input.key, version: input.version_id };
     let (info, parts) = backend.store.object_parts(&object).await.map_err(from_store)?;
-    let wanted: Vec<&str> = input.object_attributes.iter().map(ObjectAttributes::as_str).collect();
+    // `s3s` does not take a list in one header line apart.
+    let wanted: Vec<&str> = input
+        .object_attributes
+        .iter()
+        .flat_map(|attribute| attribute.as_str().split(','))
+        .map(str::trim)
+        .collect();
     let wants = |attribute: &str| wanted.contains(&attribute);
 
     let mut output = GetObjectAttributesOutput {

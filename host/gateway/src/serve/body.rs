@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,9 +43,9 @@ pub struct RequestBody {
     inner: Option<Incoming>,
     read_bytes: u64,
     limit_bytes: u64,
-    /// False until the first poll of a request with `Expect: 100-continue`: reading such a body
-    /// would invite the client to send it.
-    may_drain: bool,
+    /// Whether the client is sending: at once, or, with `Expect: 100-continue`, when it is invited
+    /// by the first poll.
+    invited: Arc<AtomicBool>,
     pace: Pace,
 }
 
@@ -62,13 +64,13 @@ impl RequestBody {
         inner: Incoming,
         limit_bytes: u64,
         rule: Progress,
-        expects_continue: bool,
+        invited: Arc<AtomicBool>,
     ) -> Self {
         Self {
             inner: Some(inner),
             read_bytes: 0,
             limit_bytes,
-            may_drain: !expects_continue,
+            invited,
             pace: Pace { rule, waited: Duration::ZERO, bytes: 0, waiting_since: None, alarm: None },
         }
     }
@@ -83,7 +85,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = &mut *self;
-        this.may_drain = true;
+        this.invited.store(true, Ordering::Relaxed);
         let Some(inner) = this.inner.as_mut() else { return Poll::Ready(None) };
         let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Pending => {
@@ -123,7 +125,7 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        if !self.may_drain || inner.is_end_stream() {
+        if !self.invited.load(Ordering::Relaxed) || inner.is_end_stream() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -6,14 +6,15 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -233,28 +234,36 @@ where
             None
         };
         Box::pin(async move {
-            let expects_continue = request.headers().contains_key(http::header::EXPECT);
+            let waits = request.headers().contains_key(EXPECT);
+            let closes = waits && request.version() < Version::HTTP_2;
+            let invited = Arc::new(AtomicBool::new(!waits));
             let mut request = request.map(|body| {
                 RequestBody::new(
                     body,
                     limits.body_bytes_max,
                     limits.body_progress,
-                    expects_continue,
+                    invited.clone(),
                 )
             });
-            if let Some(refusal) = refusal {
+            let mut answer = if let Some(refusal) = refusal {
                 tracing::warn!(?refusal, peer = %peer.0, "request refused");
-                return Ok(guard(refuse(refusal).map(Full::new), in_flight));
-            }
-            request.extensions_mut().insert(peer);
-            let call = async move { service.call(request).await };
-            match AssertUnwindSafe(call).catch_unwind().await {
-                Ok(Ok(answer)) => Ok(guard(answer, in_flight)),
-                Err(_panic) => {
+                drop(request);
+                guard(refuse(refusal).map(Full::new), in_flight)
+            } else {
+                request.extensions_mut().insert(peer);
+                let call = async move { service.call(request).await };
+                match AssertUnwindSafe(call).catch_unwind().await {
+                    Ok(Ok(answer)) => guard(answer, in_flight),
                     // The panic hook has written message and place to the log.
-                    Ok(guard(refuse(Refusal::Panicked).map(Full::new), in_flight))
+                    Err(_panic) => guard(refuse(Refusal::Panicked).map(Full::new), in_flight),
                 }
+            };
+            // The client may or may not send its body now (RFC 9110, section 10.1.1): nobody can
+            // tell the body from the next request, so there is none.
+            if closes && !invited.load(Ordering::Relaxed) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            Ok(answer)
         })
     }
 }
