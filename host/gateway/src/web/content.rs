@@ -12,7 +12,7 @@ use super::work::Work;
 /// Hex digits of the digest at the end of a content id.
 const ID_DIGEST_DIGITS: usize = 10;
 /// Longest slug at the beginning of a content id, in characters.
-const SLUG_CHARS_MAX: usize = 48;
+const SLUG_CHARS_MAX: usize = 60;
 
 /// One piece of content: the newest job for a source object, and what is published of it.
 #[derive(Clone, Debug, Serialize)]
@@ -33,8 +33,17 @@ pub(super) struct Content {
     pub(super) build: Option<String>,
     /// May be there in any state: an earlier upload under the same key stays watchable until the
     /// newer one is ready.
+    #[serde(serialize_with = "shared")]
     pub(super) published: Option<Arc<Published>>,
     pub(super) links: Links,
+}
+
+/// Without serde's feature for `Arc`, which would hold for the whole program.
+fn shared<S: serde::Serializer>(
+    published: &Option<Arc<Published>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    published.as_deref().serialize(serializer)
 }
 
 /// The object that was uploaded.
@@ -152,7 +161,7 @@ fn provisional_id(source: &Source) -> String {
         }
     }
     let slug = slug.trim_end_matches('-');
-    let slug = if slug.is_empty() { "video" } else { slug };
+    let slug = if slug.is_empty() { "film" } else { slug };
     format!("{slug}-{}", id_digest(source))
 }
 
@@ -229,7 +238,8 @@ impl Links {
         let Some(published) = published else {
             return Self { watch: Some(format!("/watch/{id}")), ..Self::default() };
         };
-        let below = |path: &Option<String>| path.as_ref().map(|path| format!("/content/{id}/{path}"));
+        let below =
+            |path: &Option<String>| path.as_ref().map(|path| format!("/content/{id}/{path}"));
         Self {
             watch: Some(format!("/watch/{id}")),
             hls: below(&published.master),

@@ -114,10 +114,8 @@ async fn watch_changes<T: Clone + Send>(
                 Err(_) => break,
             }
         }
-        while matches!(
-            reports.try_recv(),
-            Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_))
-        ) {}
+        while matches!(reports.try_recv(), Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_))) {
+        }
         if may_publish {
             shared.shelf.forget().await;
         }

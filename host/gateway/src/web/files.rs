@@ -217,7 +217,9 @@ mod tests {
         for nothing in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(ten(nothing), Wanted::Nothing, "{nothing}");
         }
-        for whole in ["bytes=3-1", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=-", "bytes=+1-2"] {
+        for whole in
+            ["bytes=3-1", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=-", "bytes=+1-2"]
+        {
             assert_eq!(ten(whole), Wanted::Whole, "{whole}");
         }
         assert_eq!(Wanted::parse("bytes=0-0", 0), Wanted::Nothing);

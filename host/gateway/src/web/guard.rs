@@ -66,7 +66,8 @@ fn is_ours(name: &str, hosts: &[String]) -> bool {
         return true;
     }
     let name = name.strip_suffix('.').unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+    name.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -80,12 +81,26 @@ mod tests {
 
     #[test]
     fn a_name_that_could_be_rebound_is_refused() {
-        for ours in
-            ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]", "10.0.0.7", "video.example:1", "localhost.:80"]
-        {
+        for ours in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+            "10.0.0.7",
+            "video.example:1",
+            "localhost.:80",
+        ] {
             assert!(answer(ours), "{ours}");
         }
-        for other in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", "", ":8080", "[::1].evil"] {
+        for other in [
+            "evil.example",
+            "localhost.evil.example:8080",
+            "127.0.0.1.evil.example",
+            "",
+            ":8080",
+            "[::1].evil",
+        ] {
             assert!(!answer(other), "{other}");
         }
     }
@@ -93,9 +108,7 @@ mod tests {
     #[test]
     fn own_headers_of_an_answer_stay() {
         let mut response = Response::new(());
-        response
-            .headers_mut()
-            .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
         harden(&mut response);
         assert_eq!(response.headers()[CONTENT_SECURITY_POLICY], "sandbox");
         assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff");

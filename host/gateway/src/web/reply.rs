@@ -123,7 +123,7 @@ impl Fault {
 
 impl From<backlot_ledger::LedgerError> for Fault {
     fn from(err: backlot_ledger::LedgerError) -> Self {
-        if matches!(err, backlot_ledger::LedgerError::Busy) {
+        if matches!(err, backlot_ledger::LedgerError::Busy { .. }) {
             return Self::busy("the ledger is busy");
         }
         tracing::error!(%err, "a page could not read the ledger");

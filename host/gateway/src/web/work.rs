@@ -114,7 +114,8 @@ impl Work {
             parts.push(part);
         }
         parts.sort_by(|a, b| a.key.cmp(&b.key));
-        let heard = parts.iter().filter(|part| part.key.starts_with("part-")).count() as u64 - silent;
+        let heard =
+            parts.iter().filter(|part| part.key.starts_with("part-")).count() as u64 - silent;
         let mut rungs: Vec<Rung> = rungs.into_values().collect();
         let planned = plan.iter().find(|strand| strand.unit == "frames").map(|strand| strand.total);
         for rung in rungs.iter_mut().filter(|rung| rung.unit == "frames") {
@@ -165,7 +166,7 @@ pub struct Summary {
 /// Rounded down, so that 1000 means all.
 #[must_use]
 pub fn permille(part: u64, whole: u64) -> u64 {
-    if whole == 0 { 0 } else { part.min(whole).saturating_mul(1_000) / whole }
+    part.min(whole).saturating_mul(1_000).checked_div(whole).unwrap_or(0)
 }
 
 fn lines(name: &str) -> u32 {

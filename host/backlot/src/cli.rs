@@ -1,0 +1,223 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::fault::Fault;
+use crate::{Done, out};
+
+/// Upload a video over S3, watch it in the browser.
+#[derive(Debug, Parser)]
+#[command(name = "backlot", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the server: S3 for uploads, HTTP for pages and API
+    Serve(ServeArgs),
+    /// Encode one file without a server
+    Encode(EncodeArgs),
+    /// Show what a running server runs and ran
+    #[command(visible_alias = "invocations")]
+    Runs(RunsArgs),
+    /// Show the configuration
+    Config(ConfigArgs),
+    /// Explain an error code, such as E0201
+    Explain(ExplainArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the version
+    Version,
+}
+
+impl Verb {
+    /// Whether errors are printed for a program to read.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Serve(args) => args.json,
+            Self::Encode(args) => args.json,
+            Self::Runs(args) => args.json,
+            Self::Config(args) => args.json,
+            _ => false,
+        }
+    }
+}
+
+/// What `serve` and `config show` take to find and override the configuration.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ConfigFlags {
+    /// The configuration file [default: backlot.toml if it is there]
+    #[arg(long, value_name = "FILE", env = "BACKLOT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of everything the server keeps [default: backlot-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address of the S3 front door [default: 127.0.0.1:9000]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) s3: Option<SocketAddr>,
+    /// Address of pages and API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) flags: ConfigFlags,
+    /// Write addresses and keys as JSON to this file (mode 0600) when ready
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Print the start as one JSON object, and log as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How much time to spend for fewer bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    Fast,
+    Balanced,
+    Best,
+}
+
+impl Preset {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Balanced => "balanced",
+            Self::Best => "best",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EncodeArgs {
+    /// The film: MP4, MOV, Matroska, WebM or Y4M
+    pub(crate) file: PathBuf,
+    /// Folder for the result; the state of an interrupted encode is in it too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How much time to spend
+    #[arg(long, value_enum, default_value = "balanced")]
+    pub(crate) preset: Preset,
+    /// 0 (smallest) to 100 (best) [default: the preset's]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) quality: Option<u8>,
+    /// Cut the film into exactly so many parts, as far as it allows
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=9_000))]
+    pub(crate) parts: Option<u32>,
+    /// Only these renditions, such as 720p,360p
+    #[arg(long, value_delimiter = ',', value_name = "RUNGS", value_parser = rung)]
+    pub(crate) rungs: Vec<String>,
+    /// Also make a progressive MP4 for download
+    #[arg(long)]
+    pub(crate) mp4: bool,
+    /// Encode so many parts at once [default: one a core]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn rung(text: &str) -> Result<String, String> {
+    match text.strip_suffix('p').unwrap_or(text).parse::<u32>() {
+        Ok(lines) if (16..=4_320).contains(&lines) => Ok(format!("{lines}p")),
+        _ => Err("a rung is its lines, such as 720p".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<RunsVerb>,
+    /// Address of the server's HTTP side
+    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "BACKLOT_HTTP_ADDRESS")]
+    pub(crate) http: SocketAddr,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsVerb {
+    /// The newest invocations (also without a verb)
+    List {
+        /// Only of this function
+        #[arg(long)]
+        function: Option<String>,
+        /// Only in this state
+        #[arg(long)]
+        state: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+        limit: u16,
+    },
+    /// One invocation with its attempts, children and log
+    Show {
+        /// Its id
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ConfigVerb,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Every value with where it comes from
+    Show {
+        #[command(flatten)]
+        flags: ConfigFlags,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The code; without it all codes are listed
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// For this shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<Done, Fault> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "backlot", &mut script);
+    out(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn rungs_are_lines() {
+        assert_eq!(rung("720p").as_deref(), Ok("720p"));
+        assert_eq!(rung("360").as_deref(), Ok("360p"));
+        for bad in ["", "p", "15", "4321p", "720i", "-1"] {
+            assert!(rung(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `backlot.toml`: what can be set, what it is by default, and what it may be.
+//!
+//! A value comes from a flag, else the environment (`BACKLOT_S3_ADDRESS` is `s3.address`), else
+//! the file, else the default. [`keys`] is the one list of all of that.
+
+mod keys;
+mod load;
+pub(crate) mod show;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+pub(crate) use load::{Loaded, load};
+
+/// The checked configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) data: PathBuf,
+    pub(crate) s3: S3,
+    pub(crate) http: Http,
+    pub(crate) encoder: Encoder,
+    pub(crate) log: Log,
+    #[serde(default)]
+    pub(crate) users: Vec<User>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3 {
+    pub(crate) address: SocketAddr,
+    pub(crate) base_domain: Option<String>,
+    pub(crate) connections_max: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) body_megabytes_max: u64,
+    pub(crate) drain_secs: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    pub(crate) address: SocketAddr,
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    pub(crate) connections_max: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) drain_secs: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Encoder {
+    pub(crate) slots: Option<usize>,
+    pub(crate) niceness: i32,
+    pub(crate) uploads_at_once: usize,
+    pub(crate) preset: String,
+    pub(crate) quality: Option<u8>,
+    pub(crate) rungs: Option<String>,
+    pub(crate) part_secs: Option<u32>,
+    pub(crate) parts: Option<u32>,
+    pub(crate) mp4: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A user of the S3 front door, besides the one that the first start makes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+    /// Absent: all buckets, and buckets may be created and deleted.
+    pub(crate) buckets: Option<Vec<Bucket>>,
+}
+
+/// What a user may do in one bucket.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bucket {
+    pub(crate) bucket: String,
+    pub(crate) access: Vec<Access>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Access {
+    Read,
+    Write,
+}

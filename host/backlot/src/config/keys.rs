@@ -1,0 +1,86 @@
+//! Every key of the configuration but `[[users]]`: the one list that defaults, the environment,
+//! range checks and `config show` are made from.
+
+use std::ops::RangeInclusive;
+
+/// One key.
+pub(crate) struct Key {
+    /// With its table: `s3.address`.
+    pub(crate) path: &'static str,
+    pub(crate) kind: Kind,
+    /// As TOML; None: unset, and the text says what that means.
+    pub(crate) default: Option<&'static str>,
+    pub(crate) doc: &'static str,
+}
+
+/// What a value may be.
+pub(crate) enum Kind {
+    Text,
+    /// A list of strings, in the environment separated by commas.
+    Texts,
+    Bool,
+    Int(RangeInclusive<i64>),
+    Choice(&'static [&'static str]),
+}
+
+impl Key {
+    /// The environment variable: `BACKLOT_S3_ADDRESS`.
+    pub(crate) fn variable(&self) -> String {
+        format!("BACKLOT_{}", self.path.replace('.', "_").to_uppercase())
+    }
+
+    /// Table and name; top-level keys have no table.
+    pub(crate) fn split(&self) -> (Option<&'static str>, &'static str) {
+        match self.path.split_once('.') {
+            Some((table, name)) => (Some(table), name),
+            None => (None, self.path),
+        }
+    }
+}
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Key {
+    Key { path, kind, default, doc }
+}
+
+pub(crate) const KEYS: &[Key] = &[
+    key("data", Kind::Text, Some("\"backlot-data\""), "folder of everything that is kept"),
+    key("s3.address", Kind::Text, Some("\"127.0.0.1:9000\""), "where S3 clients connect; port 0: any free one"),
+    key("s3.base_domain", Kind::Text, None, "host name under which BUCKET.NAME addresses a bucket; unset: by path only"),
+    key("s3.connections_max", Kind::Int(1..=100_000), Some("1024"), "open connections; the next one waits"),
+    key("s3.requests_max", Kind::Int(1..=100_000), Some("256"), "requests at work; the next one is told to slow down"),
+    key("s3.body_megabytes_max", Kind::Int(1..=5_120), Some("5120"), "largest body of one request, in MiB"),
+    key("s3.drain_secs", Kind::Int(0..=3_600), Some("20"), "how long requests may go on after a stop was asked for"),
+    key("http.address", Kind::Text, Some("\"127.0.0.1:8080\""), "where browsers connect; port 0: any free one"),
+    key("http.hosts", Kind::Texts, Some("[]"), "host names, besides localhost and addresses, that browsers may use"),
+    key("http.connections_max", Kind::Int(1..=100_000), Some("1024"), "open connections; the next one waits"),
+    key("http.requests_max", Kind::Int(1..=100_000), Some("256"), "requests at work, open event streams included"),
+    key("http.drain_secs", Kind::Int(0..=3_600), Some("20"), "how long requests may go on after a stop was asked for"),
+    key("encoder.slots", Kind::Int(1..=256), None, "parts encoded at once; unset: one a core"),
+    key("encoder.niceness", Kind::Int(0..=19), Some("10"), "nice value of the encoding threads"),
+    key("encoder.uploads_at_once", Kind::Int(1..=256), Some("2"), "uploads that are probed or published at once"),
+    key("encoder.preset", Kind::Choice(&["fast", "balanced", "best"]), Some("\"balanced\""), "how much time to spend for fewer bytes"),
+    key("encoder.quality", Kind::Int(0..=100), None, "0 (smallest) to 100 (best); unset: the preset's"),
+    key("encoder.rungs", Kind::Text, None, "the only renditions to make, such as \"720p,360p\"; unset: all that fit"),
+    key("encoder.part_secs", Kind::Int(1..=300), None, "longest part of a film; unset: chosen by length and cores"),
+    key("encoder.parts", Kind::Int(1..=9_000), None, "exactly so many parts; unset: chosen by length and cores"),
+    key("encoder.mp4", Kind::Bool, Some("false"), "also make a progressive MP4 for download"),
+    key("log.level", Kind::Text, Some("\"info\""), "error, warn, info, debug, trace, or directives as in RUST_LOG"),
+    key("log.format", Kind::Choice(&["text", "json"]), Some("\"text\""), "how log lines look"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_derived_from_paths() {
+        let names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        assert!(names.contains(&"BACKLOT_ENCODER_PART_SECS".to_owned()));
+        assert!(names.contains(&"BACKLOT_DATA".to_owned()));
+    }
+}

@@ -1,0 +1,138 @@
+//! A data folder at work: ledger, store, encoder and runtime, with the builtin encoder deployed.
+//! `serve` and `encode` differ only in what they put around this.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use backlot_encoding::{Encoder, EncoderConfig};
+use backlot_ledger::{Ledger, LedgerError};
+use backlot_runtime::{Manifest, Runtime, RuntimeConfig};
+use backlot_storage::{Store, StoreError, StoreLimits};
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use crate::fault::Fault;
+
+/// Where films are uploaded to.
+pub(crate) const UPLOADS: &str = "uploads";
+/// Where what is made of them goes.
+pub(crate) const CONTENT: &str = "content";
+/// Name of the function that encodes.
+pub(crate) const ENCODER: &str = "encoder";
+/// MiB in bytes.
+const MIB: u64 = 1024 * 1024;
+
+/// How a node is set up.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup<'a> {
+    pub(crate) data: &'a Path,
+    /// Parts encoded at once; None: one a core.
+    pub(crate) slots: Option<usize>,
+    pub(crate) niceness: i32,
+    pub(crate) uploads_at_once: usize,
+    /// Largest body of one PUT.
+    pub(crate) put_megabytes_max: u64,
+    /// Settings of the encoder guest.
+    pub(crate) env: Vec<(&'static str, String)>,
+}
+
+/// An open data folder.
+pub(crate) struct Node {
+    pub(crate) ledger: Ledger,
+    pub(crate) store: Store,
+    pub(crate) runtime: Arc<Runtime>,
+}
+
+impl Node {
+    /// Opens the folder, makes what is missing in it, and deploys the encoder. Nothing runs before
+    /// [`Runtime::run`].
+    pub(crate) async fn open(setup: Setup<'_>) -> Result<Self, Fault> {
+        let data = setup.data.to_owned();
+        let put_bytes_max = setup.put_megabytes_max.saturating_mul(MIB);
+        let opened = tokio::task::spawn_blocking(move || open_data(&data, put_bytes_max));
+        let (ledger, store) = opened.await.map_err(|err| internal("opening the data folder", &err))??;
+        for bucket in [UPLOADS, CONTENT] {
+            match store.create_bucket(bucket).await {
+                Ok(_) | Err(StoreError::BucketExists(_)) => {}
+                Err(err) => return Err(internal("making the buckets", &err)),
+            }
+        }
+        let mut encoding = EncoderConfig { niceness: setup.niceness, ..EncoderConfig::default() };
+        encoding.slots = setup.slots.unwrap_or(encoding.slots);
+        let mut config = RuntimeConfig::new(setup.data.join("cache"));
+        config.child_workers = encoding.slots;
+        config.root_workers = setup.uploads_at_once;
+        let encoder =
+            Encoder::new(encoding).map_err(|err| internal("starting the encoding threads", &err))?;
+        let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder)
+            .map_err(|err| internal("starting the runtime", &err))?;
+        deploy(&runtime, &setup.env).await?;
+        Ok(Self { ledger, store, runtime })
+    }
+}
+
+async fn deploy(runtime: &Runtime, env: &[(&'static str, String)]) -> Result<(), Fault> {
+    let builtin = backlot_builtin::ENCODER;
+    let mut manifest =
+        Manifest::parse(builtin.manifest).map_err(|err| internal("reading a manifest", &err))?;
+    for (name, value) in env {
+        manifest.env.insert((*name).to_owned(), value.clone());
+    }
+    let deployed = runtime.deploy(manifest, builtin.component.to_vec()).await;
+    deployed.map(drop).map_err(|err| internal("deploying the encoder", &err))
+}
+
+fn open_data(data: &Path, put_bytes_max: u64) -> Result<(Ledger, Store), Fault> {
+    let io_fault = |err: &io::Error| {
+        Fault::new(
+            "E0202",
+            format!("the data folder {} cannot be used: {err}", data.display()),
+            "give this user access to it, or name another with --data",
+        )
+    };
+    let blobs = data.join("blobs");
+    private_dir(data).map_err(|err| io_fault(&err))?;
+    // The ledger first: it takes the lock.
+    let ledger = Ledger::open(data).map_err(|err| match err {
+        LedgerError::InUse(_) => Fault::new(
+            "E0201",
+            format!("the data folder {} is in use by another process", data.display()),
+            "stop the other one, or name another folder with --data",
+        ),
+        LedgerError::NewerFormat { found, supported, .. } => Fault::new(
+            "E0203",
+            format!(
+                "the data folder {} has format {found}, this program knows up to {supported}",
+                data.display()
+            ),
+            "use the version of backlot that wrote it, or a later one",
+        ),
+        LedgerError::Io { source, .. } => io_fault(&source),
+        err => internal("opening the ledger", &err),
+    })?;
+    private_dir(&blobs).map_err(|err| io_fault(&err))?;
+    let dir = Dir::open_ambient_dir(&blobs, ambient_authority()).map_err(|err| io_fault(&err))?;
+    let limits = StoreLimits { put_bytes_max, ..StoreLimits::default() };
+    let store = Store::open(dir, ledger.clone(), limits)
+        .map_err(|err| internal("opening the store", &err))?;
+    Ok((ledger, store))
+}
+
+/// Makes a folder for its owner alone; one that is there keeps its mode.
+fn private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What should not happen. The cause is in the message, because it goes into a report.
+pub(crate) fn internal(doing: &str, err: &(dyn std::error::Error + 'static)) -> Fault {
+    let mut message = format!("{doing} failed: {err}");
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        message.push_str(&format!(": {err}"));
+        cause = err.source();
+    }
+    Fault::new("E0901", message, "run again with BACKLOT_LOG_LEVEL=debug, and report what it says")
+}

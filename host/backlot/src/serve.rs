@@ -1,0 +1,266 @@
+//! `backlot serve`: the server, from an empty folder to a drained stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use backlot_gateway::s3;
+use backlot_gateway::serve::{Limits, serve};
+use backlot_gateway::web::{self, Web, WebConfig};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::cli::ServeArgs;
+use crate::config::{self, Access, Config, LogFormat};
+use crate::credentials::{self, Credentials};
+use crate::fault::Fault;
+use crate::node::{self, Node, Setup};
+use crate::{Done, logging, out, signals};
+
+/// Largest body on the HTTP side, which only reads: nothing needs one.
+const HTTP_BODY_BYTES_MAX: u64 = 64 * 1024;
+/// MiB in bytes.
+const MIB: u64 = 1024 * 1024;
+
+pub(crate) fn run(args: ServeArgs) -> Result<Done, Fault> {
+    let config = config::load(&args.flags)?.config;
+    let format = if args.json { LogFormat::Json } else { config.log.format };
+    logging::start(&config.log.level, format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("backlot-io")
+        .build()
+        .map_err(|err| node::internal("starting threads", &err))?;
+    runtime.block_on(serve_until_stopped(&config, args.ready_file.as_deref(), args.json))
+}
+
+async fn serve_until_stopped(
+    config: &Config,
+    ready_file: Option<&Path>,
+    json: bool,
+) -> Result<Done, Fault> {
+    let stop = signals::stop_token()?;
+    // Addresses first: a port in use is told at once, not after everything is set up.
+    let s3_listener = bind(config.s3.address, "s3.address", "--s3").await?;
+    let http_listener = bind(config.http.address, "http.address", "--http").await?;
+    let addresses = Addresses { s3: local(&s3_listener)?, http: local(&http_listener)? };
+
+    let node = Node::open(setup(config)).await?;
+    let credentials = credentials::load_or_create(&config.data)?;
+    let users = users(&credentials, config)?;
+    let settings =
+        s3::Settings { base_domain: config.s3.base_domain.clone(), ..s3::Settings::default() };
+    let front = s3::service(node.store.clone(), users, &settings);
+    let web_config = WebConfig {
+        hosts: config.http.hosts.clone(),
+        s3_url: format!("http://{}", addresses.s3),
+        uploads: node::UPLOADS.to_owned(),
+        content: node::CONTENT.to_owned(),
+        encoder: node::ENCODER.to_owned(),
+    };
+    let web = Web::new(
+        web_config,
+        node.ledger.clone(),
+        node.store.clone(),
+        node.runtime.clone(),
+        stop.clone(),
+    );
+
+    let s3_served =
+        tokio::spawn(serve(s3_listener, front, s3_limits(config), s3::refuse, stop.clone()));
+    let http_served =
+        tokio::spawn(serve(http_listener, web.clone(), http_limits(config), web::refuse, stop.clone()));
+    let ran = tokio::spawn({
+        let (runtime, stop) = (node.runtime.clone(), stop.clone());
+        async move { runtime.run(stop).await }
+    });
+    web.set_ready(true);
+    announce(config, &addresses, &credentials, ready_file, json)?;
+
+    stop.cancelled().await;
+    web.set_ready(false);
+    tracing::info!("stopping: requests at work may finish, running parts are released");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    for (what, ended) in [
+        ("the S3 listener", s3_served.await.map(drop)),
+        ("the HTTP listener", http_served.await.map(drop)),
+        ("the runtime", ran.await),
+    ] {
+        if let Err(err) = ended {
+            return Err(node::internal(what, &err));
+        }
+    }
+    tracing::info!("stopped");
+    // Guests' threads and the ledger's writer end here, which may block.
+    tokio::task::block_in_place(|| drop((web, node)));
+    Ok(Done::Well)
+}
+
+struct Addresses {
+    s3: SocketAddr,
+    http: SocketAddr,
+}
+
+async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|err| match err.kind() {
+        io::ErrorKind::AddrInUse => Fault::new(
+            "E0301",
+            format!("address {address} is in use by another process"),
+            format!("choose another with {flag} ADDR (or {key} in backlot.toml); port 0 takes a free one"),
+        ),
+        _ => Fault::new(
+            "E0302",
+            format!("address {address} cannot be listened on: {err}"),
+            format!("choose another with {flag} ADDR (or {key} in backlot.toml)"),
+        ),
+    })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, Fault> {
+    listener.local_addr().map_err(|err| node::internal("asking for an address", &err))
+}
+
+fn setup(config: &Config) -> Setup<'_> {
+    let encoder = &config.encoder;
+    let optional = [
+        ("BACKLOT_QUALITY", encoder.quality.map(|quality| quality.to_string())),
+        ("BACKLOT_RUNGS", encoder.rungs.clone()),
+        ("BACKLOT_PART_SECS", encoder.part_secs.map(|secs| secs.to_string())),
+        ("BACKLOT_PARTS", encoder.parts.map(|parts| parts.to_string())),
+        ("BACKLOT_MP4", encoder.mp4.then(|| "1".to_owned())),
+    ];
+    let mut env = vec![("BACKLOT_PRESET", encoder.preset.clone())];
+    env.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    Setup {
+        data: &config.data,
+        slots: encoder.slots,
+        niceness: encoder.niceness,
+        uploads_at_once: encoder.uploads_at_once,
+        put_megabytes_max: config.s3.body_megabytes_max,
+        env,
+    }
+}
+
+fn s3_limits(config: &Config) -> Limits {
+    Limits {
+        connections_max: config.s3.connections_max,
+        requests_max: config.s3.requests_max,
+        body_bytes_max: config.s3.body_megabytes_max.saturating_mul(MIB),
+        drain_timeout: Duration::from_secs(config.s3.drain_secs),
+        ..Limits::default()
+    }
+}
+
+fn http_limits(config: &Config) -> Limits {
+    Limits {
+        connections_max: config.http.connections_max,
+        requests_max: config.http.requests_max,
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
+        drain_timeout: Duration::from_secs(config.http.drain_secs),
+        ..Limits::default()
+    }
+}
+
+fn users(first: &Credentials, config: &Config) -> Result<s3::Users, Fault> {
+    let mut users = vec![s3::User {
+        name: first.name.clone(),
+        access_key: first.access_key.clone(),
+        secret_key: first.secret_key.clone(),
+        buckets: None,
+    }];
+    users.extend(config.users.iter().map(|user| s3::User {
+        name: user.name.clone(),
+        access_key: user.access_key.clone(),
+        secret_key: user.secret_key.clone(),
+        buckets: user.buckets.as_ref().map(|rules| rules.iter().map(rule).collect()),
+    }));
+    s3::Users::new(users).map_err(|err| {
+        Fault::new("E0104", err.to_string(), "change [[users]] in backlot.toml")
+    })
+}
+
+fn rule(rule: &config::Bucket) -> s3::BucketRule {
+    s3::BucketRule {
+        bucket: rule.bucket.clone(),
+        read: rule.access.contains(&Access::Read),
+        write: rule.access.contains(&Access::Write),
+    }
+}
+
+/// Says that it is ready: to the file, to the service manager, and to the person.
+fn announce(
+    config: &Config,
+    addresses: &Addresses,
+    credentials: &Credentials,
+    ready_file: Option<&Path>,
+    json: bool,
+) -> Result<(), Fault> {
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    if let Some(path) = ready_file {
+        let ready = json!({
+            "s3": addresses.s3.to_string(),
+            "http": addresses.http.to_string(),
+            "access_key": credentials.access_key,
+            "secret_key": credentials.secret_key,
+        });
+        credentials::write_private(path, format!("{ready}\n").as_bytes()).map_err(|err| {
+            Fault::new(
+                "E0303",
+                format!("the ready file {} cannot be written: {err}", path.display()),
+                "name another with --ready-file",
+            )
+        })?;
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+    let text = if json {
+        let started = json!({
+            "event": "ready", "data": data, "s3": format!("http://{}", addresses.s3),
+            "http": format!("http://{}", addresses.http), "access_key": credentials.access_key,
+            "credentials": data.join(credentials::FILE),
+        });
+        format!("{started}\n")
+    } else {
+        banner(&data, addresses, credentials)
+    };
+    out(&text).map(drop)
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return;
+    }
+    if let Err(err) = sd_notify::notify(states) {
+        tracing::warn!(%err, "the service manager could not be notified");
+    }
+}
+
+fn banner(data: &Path, addresses: &Addresses, credentials: &Credentials) -> String {
+    let Addresses { s3, http } = addresses;
+    let secret: PathBuf = data.join(credentials::FILE);
+    let (data, secret) = (data.display(), secret.display());
+    let access_key = &credentials.access_key;
+    let (uploads, version) = (node::UPLOADS, env!("CARGO_PKG_VERSION"));
+    format!(
+        "\
+Backlot {version}
+
+  Watch      http://{http}/
+  Upload     http://{s3}  (S3, bucket `{uploads}`)
+  Data       {data}
+  Access key {access_key}
+  Secret key in {secret}
+
+Upload a film with any S3 client; encoding starts by itself:
+
+  export AWS_ACCESS_KEY_ID={access_key} AWS_DEFAULT_REGION=us-east-1
+  export AWS_SECRET_ACCESS_KEY=$(sed -n 's/^secret_key = \"\\(.*\\)\"$/\\1/p' '{secret}')
+  aws --endpoint-url http://{s3} s3 cp film.mp4 s3://{uploads}/
+
+  s3cmd --access_key=$AWS_ACCESS_KEY_ID --secret_key=$AWS_SECRET_ACCESS_KEY \\
+    --no-ssl --host={s3} --host-bucket={s3} put film.mp4 s3://{uploads}/
+
+Ctrl-C stops it in good order.
+"
+    )
+}
