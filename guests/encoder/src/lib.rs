@@ -32,7 +32,9 @@ use crate::fault::Fault;
 /// Keys under which the parent starts its children: the number follows.
 const PART_KEY: &str = "part-";
 
-struct Encoder;
+/// The component's handler.
+#[derive(Debug)]
+pub struct Encoder;
 
 impl Handler for Encoder {
     fn handle(event: Event) -> Result<Option<Vec<u8>>, Failure> {
@@ -61,4 +63,5 @@ fn child(event: &Event) -> Result<Vec<u8>, Fault> {
     Ok(serde_json::to_vec(&done)?)
 }
 
+#[cfg(target_family = "wasm")]
 backlot_sdk::export!(Encoder);

@@ -125,3 +125,88 @@ pub fn opus_head(track: &Track, selection: &Selection) -> Result<OpusHead, Fault
     head.pre_skip = u16::try_from(selection.skip).unwrap_or(u16::MAX);
     Ok(head)
 }
+
+#[cfg(test)]
+mod tests {
+    use backlot_media::{AudioInfo, Edit, Sample, TrackKind};
+
+    use super::*;
+
+    fn track(codec: Codec, timescale: u32, pts: &[i64], edit: Edit) -> Track {
+        let samples = pts.iter().map(|&pts| Sample {
+            offset: 0,
+            size: 1,
+            dts: pts,
+            pts,
+            duration: 0,
+            key: true,
+            shown: true,
+        });
+        Track {
+            id: 1,
+            kind: TrackKind::Audio(AudioInfo { sample_rate: 48_000, channels: 2 }),
+            codec,
+            config: Vec::new(),
+            timescale,
+            samples: samples.collect(),
+            language: None,
+            default: true,
+            edit,
+            prefix: Vec::new(),
+        }
+    }
+
+    fn chosen(track: &Track) -> (u64, u64, Vec<(usize, u32)>) {
+        let selection = select(track, |_| Ok(960)).unwrap();
+        assert_eq!(selection.timescale, 48_000);
+        (selection.start, selection.skip, selection.packets)
+    }
+
+    #[test]
+    fn priming_is_kept_and_skipped() {
+        let edit = Edit { start: 0, skip: 1024, duration: Some(2500) };
+        let aac = track(Codec::Aac, 48_000, &[-1024, 0, 1024, 2048, 3072], edit);
+        assert_eq!(chosen(&aac), (0, 1024, vec![(0, 1024), (1, 1024), (2, 1024), (3, 452)]));
+    }
+
+    #[test]
+    fn a_cut_keeps_what_the_decoder_needs_before_it() {
+        let times: Vec<i64> = (-10..5).map(|n| n * 1024).collect();
+        let edit = Edit { start: 0, skip: 10_240, duration: None };
+        let (start, skip, packets) = chosen(&track(Codec::Aac, 48_000, &times, edit));
+        assert_eq!((start, skip), (0, 2048));
+        assert_eq!(packets.first(), Some(&(8, 1024)));
+    }
+
+    #[test]
+    fn rounded_times_are_made_exact_and_gaps_stay() {
+        // Milliseconds, as in Matroska; the last packet comes half a second late.
+        let edit = Edit::default();
+        let (_, _, packets) = chosen(&track(Codec::Aac, 1_000, &[0, 21, 43, 64, 85, 607], edit));
+        let durations: Vec<u32> = packets.iter().map(|packet| packet.1).collect();
+        assert_eq!(durations, [1024, 1024, 1024, 1024, 25_040, 1024]);
+    }
+
+    #[test]
+    fn a_delayed_track_begins_later() {
+        let edit = Edit { start: 480, skip: 312, duration: None };
+        let (start, skip, packets) = chosen(&track(Codec::Opus, 48_000, &[168, 1_128], edit));
+        assert_eq!((start, skip, packets.len()), (480, 312, 2));
+    }
+
+    #[test]
+    fn opus_packets_tell_their_length() {
+        // Configurations of RFC 6716, table 2.
+        for (packet, samples) in [
+            (&[0b0_0000_000_u8][..], 480),
+            (&[31 << 3], 960),
+            (&[16 << 3], 120),
+            (&[(12 << 3) | 1], 960),
+            (&[(3 << 3) | 2], 5_760),
+            (&[(31 << 3) | 3, 3], 2_880),
+            (&[], 0),
+        ] {
+            assert_eq!(opus_packet_samples(packet), samples);
+        }
+    }
+}

@@ -257,3 +257,159 @@ pub fn start_order(parts: &[Part]) -> Vec<Part> {
     order.sort_by_key(|part| (std::cmp::Reverse(part.last - part.first), part.index));
     order
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Settings {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        Settings::read(variables.iter().map(own)).unwrap()
+    }
+
+    fn sizes(width: u32, height: u32, variables: &[(&str, &str)]) -> String {
+        match ladder((width, height), &settings(variables)) {
+            Ok(rungs) => rungs
+                .iter()
+                .map(|rung| format!("{} {}x{}", rung.name, rung.width, rung.height))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Err(fault) => fault.to_string(),
+        }
+    }
+
+    #[test]
+    fn ladders() {
+        for (width, height, wanted) in [
+            (1280, 720, "720p 1280x720, 540p 960x540, 360p 640x360"),
+            (1080, 1920, "1080p 1080x1920, 720p 720x1280, 540p 540x960, 360p 360x640"),
+            (641, 361, "360p 640x360"),
+            (640, 480, "360p 480x360"),
+            (1024, 576, "540p 960x540, 360p 640x360"),
+            (321, 241, "241p 320x240"),
+            (16, 16, "16p 16x16"),
+            (7680, 16, "16p 7680x16"),
+            (
+                3840,
+                2160,
+                "2160p 3840x2160, 1440p 2560x1440, 1080p 1920x1080, 720p 1280x720, 540p 960x540, \
+                 360p 640x360",
+            ),
+            // Too many samples for the encoder at 2160 lines.
+            (
+                5160,
+                2160,
+                "1440p 3440x1440, 1080p 2580x1080, 720p 1720x720, 540p 1290x540, 360p 860x360",
+            ),
+        ] {
+            assert_eq!(sizes(width, height, &[]), wanted, "{width}x{height}");
+        }
+        assert!(sizes(15, 400, &[]).contains("15x400 pixels is not supported"));
+    }
+
+    #[test]
+    fn rungs_can_be_picked() {
+        assert_eq!(sizes(1280, 720, &[("BACKLOT_RUNGS", "360p")]), "360p 640x360");
+        assert_eq!(sizes(1280, 720, &[("BACKLOT_RUNGS", "1080p")]), "360p 640x360");
+        assert_eq!(sizes(320, 240, &[("BACKLOT_RUNGS", "360p")]), "240p 320x240");
+    }
+
+    #[test]
+    fn pixels_become_square() {
+        assert_eq!(square_pixels(720, 576, (16, 15)), (768, 576));
+        assert_eq!(square_pixels(720, 480, (8, 9)), (640, 480));
+        assert_eq!(square_pixels(1440, 1080, (4, 3)), (1920, 1080));
+        for odd in [(0, 1), (1, 0), (1, 1_000_000), (u32::MAX, 1)] {
+            assert_eq!(square_pixels(320, 240, odd), (320, 240));
+        }
+    }
+
+    #[test]
+    fn frame_rates_have_their_names() {
+        for (frames, ticks, timescale, wanted) in [
+            (132, 132 * 512, 12_800, (25, 1)),
+            (300, 300 * 1001, 30_000, (30_000, 1_001)),
+            (240, 240 * 1001, 24_000, (24_000, 1_001)),
+            (2_400, 100_000, 1_000, (24, 1)),
+            (1, 1, 1, (1, 1)),
+            (1, 3_600_000, 1_000, (1, 1)),
+            (1_000_000, 1, 1, (240, 1)),
+            (125, 10_000, 1_000, (25, 2)),
+            (0, 0, 0, (1, 1)),
+        ] {
+            assert_eq!(frame_rate(frames, ticks, timescale), wanted, "{frames} in {ticks}");
+        }
+        assert_eq!(gop_frames((25, 1)), 50);
+        assert_eq!(gop_frames((30_000, 1_001)), 60);
+        assert_eq!(gop_frames((25, 2)), 25);
+        assert_eq!(gop_frames((1, 1)), 2);
+    }
+
+    #[test]
+    fn parts_are_as_the_settings_say() {
+        let count = |frames, variables: &[(&str, &str)]| {
+            cuts(frames, 50, (25, 1), &settings(variables)).len()
+        };
+        assert_eq!(count(132, &[("BACKLOT_CORES", "2")]), 3);
+        assert_eq!(count(132, &[("BACKLOT_PARTS", "1")]), 1);
+        assert_eq!(count(132, &[("BACKLOT_PARTS", "7")]), 3);
+        assert_eq!(count(5_000, &[("BACKLOT_PARTS", "7")]), 7);
+        // Two hours on two cores: 24 parts of five minutes.
+        assert_eq!(count(180_000, &[("BACKLOT_CORES", "2")]), 24);
+        assert_eq!(count(180_000, &[("BACKLOT_PART_SECS", "60")]), 120);
+        assert_eq!(count(180_000, &[("BACKLOT_CORES", "64")]), 257);
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_is_in_exactly_one_part(
+            frames in 1u64..2_000_000,
+            gop in 1u64..=600,
+            cores in 1u64..200,
+            part_secs in proptest::option::of(1u64..1_000),
+            parts in proptest::option::of(1u64..9_000),
+            rate in 1u32..=240,
+        ) {
+            let settings = Settings { part_secs, parts, cores, ..settings(&[]) };
+            let cut = cuts(frames, gop, (rate, 1), &settings);
+            prop_assert!(cut.len() as u64 <= PARTS_MAX);
+            let mut next = 0;
+            for (index, part) in (0..).zip(&cut) {
+                prop_assert_eq!(part.index, index);
+                prop_assert_eq!(part.first, next);
+                prop_assert!(part.first < part.last);
+                prop_assert!(part.first.is_multiple_of(gop));
+                next = part.last;
+            }
+            prop_assert_eq!(next, frames);
+            let lengths = || cut.iter().map(|part| (part.last - part.first).div_ceil(gop));
+            prop_assert!(lengths().max() <= lengths().min().map(|least| least + 1));
+            if parts.is_none() && (cut.len() as u64) < PARTS_MAX {
+                let longest = u64::from(rate) * part_secs.unwrap_or(300).min(300) / gop;
+                prop_assert!(lengths().max() <= Some(longest.max(1)));
+            }
+            let mut order = start_order(&cut);
+            prop_assert!(order.is_sorted_by_key(|part| std::cmp::Reverse(part.last - part.first)));
+            order.sort_by_key(|part| part.index);
+            prop_assert_eq!(order, cut);
+        }
+
+        #[test]
+        fn rungs_are_even_and_never_larger_than_the_picture(
+            width in 1u32..9_000,
+            height in 1u32..9_000,
+        ) {
+            if let Ok(rungs) = ladder((width, height), &settings(&[])) {
+                prop_assert!(!rungs.is_empty());
+                for rung in rungs {
+                    prop_assert!(rung.width.is_multiple_of(2) && rung.height.is_multiple_of(2));
+                    // Rounding to even may add one pixel to the longer side of an odd picture.
+                    prop_assert!(rung.width <= width + 1 && rung.height <= height + 1);
+                    prop_assert!(fits(rung.width, rung.height));
+                }
+            }
+        }
+    }
+}

@@ -108,3 +108,114 @@ fn film_rung(
 fn fault(why: &str) -> Fault {
     Fault::Passing(format!("the film is not whole: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use backlot_packaging::av1::Colour;
+
+    use super::*;
+    use crate::messages::RungDone;
+    use crate::plan::{Part, Picture};
+
+    /// An `av1C` of a 64×64 stream with its sequence header, from SVT-AV1.
+    const CONFIG: &str = "81000c000a0a00000002afff9f7f2008";
+
+    fn plan() -> Plan {
+        Plan {
+            build: "b".to_owned(),
+            index: "i".to_owned(),
+            encoder: "e".to_owned(),
+            preset: "fast".to_owned(),
+            speed: 10,
+            frames: 5,
+            timescale: 25,
+            end: 5,
+            frame_rate: (25, 1),
+            gop: 2,
+            picture: Picture {
+                width: 64,
+                height: 64,
+                bit_depth: 8,
+                chroma: (32, 32),
+                colour: Colour::UNSPECIFIED,
+            },
+            display: (64, 64),
+            rungs: vec![Rung { name: "64p".to_owned(), width: 64, height: 64, quantizer: 100 }],
+            parts: vec![Part { index: 0, first: 0, last: 2 }, Part { index: 1, first: 2, last: 5 }],
+            tiles: vec![0, 3],
+            tile_starts_ms: vec![0, 120],
+            audio: Vec::new(),
+            mp4: false,
+        }
+    }
+
+    fn fragment(start: u64, samples: u32, offset: u64) -> Fragment {
+        Fragment { start, duration: u64::from(samples), samples, offset, bytes: 10 }
+    }
+
+    fn part(index: u64, fragments: Vec<Fragment>, tile: u64) -> PartDone {
+        let plan = plan();
+        PartDone {
+            part: plan.parts[index as usize],
+            rungs: vec![RungDone {
+                key: format!("k{index}"),
+                bytes: 10 * fragments.len() as u64,
+                config: CONFIG.to_owned(),
+                fragments,
+                sha256: String::new(),
+            }],
+            tiles: Some(TilesDone {
+                key: "t".to_owned(),
+                frames: vec![tile],
+                poster: "p".to_owned(),
+                interest: 1.0,
+            }),
+        }
+    }
+
+    fn parts() -> Vec<PartDone> {
+        vec![
+            part(1, vec![fragment(2, 2, 0), fragment(4, 1, 10)], 3),
+            part(0, vec![fragment(0, 2, 0)], 0),
+        ]
+    }
+
+    fn check(break_it: impl FnOnce(&mut Vec<PartDone>)) -> String {
+        let mut parts = parts();
+        break_it(&mut parts);
+        film(&plan(), parts).map_or_else(|fault| fault.to_string(), |_| "whole".to_owned())
+    }
+
+    #[test]
+    fn parts_in_any_order_make_one_film() {
+        let film = film(&plan(), parts()).unwrap();
+        let rung = &film.rungs[0];
+        assert_eq!(rung.keys, ["k0", "k1"]);
+        assert_eq!(rung.bytes, 30);
+        let places: Vec<_> = rung.fragments.iter().map(|one| (one.start, one.offset)).collect();
+        assert_eq!(places, [(0, 0), (2, 10), (4, 20)]);
+    }
+
+    #[test]
+    fn what_is_not_whole_is_refused() {
+        assert_eq!(check(|_| {}), "whole");
+        assert!(check(|parts| parts.truncate(1)).contains("not those of the plan"));
+        assert!(check(|parts| parts[1] = parts[0].clone()).contains("not those of the plan"));
+        assert!(check(|parts| parts[0].rungs.clear()).contains("lacks 64p"));
+        let first = |parts: &mut Vec<PartDone>, change: fn(&mut RungDone)| {
+            change(&mut parts[0].rungs[0]);
+        };
+        assert!(check(|p| first(p, |r| r.fragments[0].start = 3)).contains("a gap at frame 2"));
+        assert!(check(|p| first(p, |r| r.fragments[0].samples = 1)).contains("group of pictures"));
+        assert!(check(|p| first(p, |r| r.fragments[1].offset = 9)).contains("where it should"));
+        assert!(check(|p| first(p, |r| r.bytes = 21)).contains("part 1 is not whole"));
+        assert!(check(|p| first(p, |r| r.config = "81".to_owned())).contains("configuration"));
+        assert!(
+            check(|p| first(p, |r| {
+                r.fragments.pop();
+            }))
+            .contains("part 1 is not whole")
+        );
+        assert!(check(|parts| parts[0].tiles = None).contains("thumbnails"));
+    }
+}
