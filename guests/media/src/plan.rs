@@ -97,9 +97,10 @@ impl VideoPlan {
         (0_u64..).zip(&self.order).filter_map(move |(n, number)| keys.contains(number).then_some(n))
     }
 
-    /// Number of the first sample that is a random access point.
-    pub(crate) fn first_key(&self) -> u32 {
-        self.keys.first().map_or(0, |key| key.0)
+    /// Random access points at or before sample `start`, backwards.
+    pub(crate) fn keys_back_from(&self, start: u32) -> impl Iterator<Item = u32> + '_ {
+        let upto = self.keys.partition_point(|key| key.0 <= start);
+        self.keys.iter().take(upto).rev().map(|key| key.0)
     }
 
     /// The sample of presented frame `n`.
@@ -107,15 +108,14 @@ impl VideoPlan {
         self.order.get(usize::try_from(n).ok()?).copied()
     }
 
-    /// What to read for frames `first..last`, starting `back` random access points earlier than
-    /// needed at first sight.
+    /// What to read for frames `first..last`.
     ///
     /// A frame is decoded from the last random access point that is not presented after it: so
     /// leading frames of an open GOP, which refer back, belong to the point before.
     ///
     /// # Errors
     /// [`MediaError::Request`] if the range is empty or past the end.
-    pub fn range(&self, first: u64, last: u64, back: usize) -> Result<RangePlan, MediaError> {
+    pub fn range(&self, first: u64, last: u64) -> Result<RangePlan, MediaError> {
         if last <= first || self.frames() < last {
             return Err(MediaError::request(format!(
                 "frames {first}..{last} of {}",
@@ -134,7 +134,7 @@ impl VideoPlan {
         let upto = self.keys.partition_point(|key| key.0 <= earliest);
         let before = self.keys.get(..upto).unwrap_or_default();
         let found = before.iter().rposition(|key| key.1 <= pts).unwrap_or(0);
-        let start = self.keys.get(found.saturating_sub(back)).map_or(0, |key| key.0);
+        let start = self.keys.get(found).map_or(0, |key| key.0);
         Ok(RangePlan {
             samples: start.min(earliest)..latest.saturating_add(1),
             frames: first..last,

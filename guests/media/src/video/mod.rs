@@ -116,24 +116,33 @@ impl<'a> VideoDecoder<'a> {
     /// [`MediaError::Request`] for a range that is empty or past the end; errors of reading.
     pub fn decode_range(&mut self, frames: Range<u64>) -> Result<(), MediaError> {
         let core = core(self.track, self.info, &self.limits)?;
-        for back in 0..BACK_MAX {
-            let range = self.plan.range(frames.start, frames.end, back)?;
-            let mut reader = Reader::new(self.track, self.input, self.limits, range.samples.end);
-            let first = range.samples.start;
-            // There is nothing before the first key; errors are for the decoder to find.
-            if first <= self.plan.first_key() || core.can_start(&reader.read(first)?)? {
-                self.run = Some(Run {
-                    core,
-                    reader,
-                    next_sample: first,
-                    samples: range.samples,
-                    frames,
-                    held: BTreeMap::new(),
-                });
-                return Ok(());
+        let range = self.plan.range(frames.start, frames.end)?;
+        let start = self.start(core.as_ref(), range.samples.start)?;
+        let reader = Reader::new(self.track, self.input, self.limits, range.samples.end);
+        self.run = Some(Run {
+            core,
+            reader,
+            next_sample: start,
+            samples: start..range.samples.end,
+            frames,
+            held: BTreeMap::new(),
+        });
+        Ok(())
+    }
+
+    /// The last sample at or before `planned` at which the codec can start: containers also mark
+    /// pictures from which a stream only recovers after a while.
+    fn start(&self, core: &dyn Core, planned: u32) -> Result<u32, MediaError> {
+        let mut first = planned;
+        for key in self.plan.keys_back_from(planned).take(BACK_MAX) {
+            let sample = Reader::new(self.track, self.input, self.limits, key + 1).read(key)?;
+            if core.can_start(&sample)? {
+                return Ok(key);
             }
+            first = key;
         }
-        Err(MediaError::damaged("none of the video's key frames is one"))
+        // There is nothing before; errors are for the decoder to find.
+        Ok(first)
     }
 
     /// The next frame of the range, in presentation order; nothing when the range is done.
