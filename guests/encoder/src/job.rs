@@ -14,7 +14,7 @@ use crate::announce::{self, Content, SourceNote};
 use crate::fault::Fault;
 use crate::messages::{PartDone, PartOrder, SoundDone, SoundOrder, Upload};
 use crate::names::{self, Keys};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Part, Plan};
 use crate::settings::Settings;
 use crate::store::{self, Source};
 use crate::{PART_KEY, probe, publish, validate};
@@ -80,7 +80,7 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Content, Fault
 
     // Encode: one child a part, one an audio track.
     let (sound_ids, part_ids) = start(upload, &plan, &keys)?;
-    report(0, plan.parts.len());
+    report(&plan, &[]);
     let parts: Vec<PartDone> = wait(&part_ids, &sound_ids, &plan)?;
     let sounds: Vec<SoundDone> = outcomes(&sound_ids, &sound_ids, &part_ids)?;
 
@@ -149,10 +149,10 @@ fn start(upload: &Upload, plan: &Plan, keys: &Keys) -> Result<(Vec<String>, Vec<
 
 /// Wait for the parts, group by group in the order they were started.
 fn wait(parts: &[String], sounds: &[String], plan: &Plan) -> Result<Vec<PartDone>, Fault> {
-    let mut done = Vec::new();
+    let mut done: Vec<PartDone> = Vec::new();
     for group in parts.chunks(parts.len().div_ceil(WAITS).max(1)) {
         done.extend(outcomes(group, parts, sounds)?);
-        report(done.len(), plan.parts.len());
+        report(plan, &done);
     }
     Ok(done)
 }
@@ -232,13 +232,19 @@ fn remember<T: DeserializeOwned + serde::Serialize>(name: &str, value: &T) -> Re
     Ok(serde_json::from_slice(&first)?)
 }
 
-fn report(done: usize, total: usize) {
-    context::report_progress(&[context::Progress {
-        name: "plan".to_owned(),
-        done: done as u64,
-        total: total as u64,
-        unit: "parts".to_owned(),
-    }]);
+/// Show how much is finished: parts, and the frames in them.
+fn report(plan: &Plan, parts: &[PartDone]) {
+    let frames = |part: &Part| part.last - part.first;
+    let strand = |name: &str, done: u64, total: u64, unit: &str| context::Progress {
+        name: name.to_owned(),
+        done,
+        total,
+        unit: unit.to_owned(),
+    };
+    context::report_progress(&[
+        strand("plan", parts.len() as u64, plan.parts.len() as u64, "parts"),
+        strand("film", parts.iter().map(|done| frames(&done.part)).sum(), plan.frames, "frames"),
+    ]);
 }
 
 fn poster_size((width, height): (u32, u32)) -> (u32, u32) {

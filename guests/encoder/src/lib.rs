@@ -21,6 +21,8 @@ pub mod rung;
 pub mod settings;
 pub mod sound;
 pub mod store;
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
+mod threads;
 pub mod thumbnails;
 pub mod timeline;
 pub mod validate;

@@ -43,13 +43,17 @@ pub fn select(
         let scaled = (i128::from(ticks) * rate * 2 + timescale).div_euclid(timescale * 2);
         i64::try_from(scaled).unwrap_or(i64::MAX)
     };
-    let times: Vec<i64> = track.samples.iter().map(|sample| scale(sample.pts)).collect();
+    // Without an edit list or a codec delay in the container, the codec's own word counts.
+    let stated = match (is_opus, track.edit.skip) {
+        (true, 0) => i64::from(header(track)?.pre_skip),
+        (_, skip) => scale(skip),
+    };
+    let unstated = if track.edit.skip == 0 { stated } else { 0 };
+    let times: Vec<i64> =
+        track.samples.iter().map(|sample| scale(sample.pts).saturating_sub(unstated)).collect();
     let aac_samples = aac_packet_samples(track, &times, scale);
-    let begin = scale(track.edit.start);
-    let end = track
-        .edit
-        .duration
-        .map(|duration| begin.saturating_add(scale(i64::try_from(duration).unwrap_or(i64::MAX))));
+    let begin = times.first().map_or(0, |first| first.saturating_add(stated));
+    let duration = track.edit.duration.map(|ticks| i64::try_from(ticks).unwrap_or(i64::MAX));
 
     // Times that are where the packets before them end, but for the container's rounding, are
     // there exactly; a real gap stays one.
@@ -65,6 +69,11 @@ pub fn select(
         };
         exact.push((at, samples));
     }
+    let padding = Some(scale(track.edit.padding)).filter(|&padding| 0 < padding);
+    let media_end = exact.last().map_or(0, |&(at, samples)| at.saturating_add(samples));
+    let end = duration
+        .map(|duration| begin.saturating_add(scale(duration)))
+        .or(padding.map(|padding| media_end.saturating_sub(padding)));
     let heard = exact.partition_point(|&(at, samples)| at.saturating_add(samples) <= begin);
     let preroll = if is_opus { OPUS_PREROLL_PACKETS } else { AAC_PREROLL_PACKETS };
     let from = heard.saturating_sub(preroll);
@@ -117,11 +126,15 @@ pub fn opus_packet_samples(packet: &[u8]) -> u32 {
     frame * frames
 }
 
+fn header(track: &Track) -> Result<OpusHead, Fault> {
+    OpusHead::parse(&track.config).ok_or_else(|| {
+        Fault::Publisher("the file is damaged: its Opus header is cut off".to_owned())
+    })
+}
+
 /// The header of an Opus track as it is passed on: to drop as much as the selection says.
 pub fn opus_head(track: &Track, selection: &Selection) -> Result<OpusHead, Fault> {
-    let mut head = OpusHead::parse(&track.config).ok_or_else(|| {
-        Fault::Publisher("the file is damaged: its Opus header is cut off".to_owned())
-    })?;
+    let mut head = header(track)?;
     head.pre_skip = u16::try_from(selection.skip).unwrap_or(u16::MAX);
     Ok(head)
 }
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn priming_is_kept_and_skipped() {
-        let edit = Edit { start: 0, skip: 1024, duration: Some(2500) };
+        let edit = Edit { start: 0, skip: 1024, duration: Some(2500), ..Edit::default() };
         let aac = track(Codec::Aac, 48_000, &[-1024, 0, 1024, 2048, 3072], edit);
         assert_eq!(chosen(&aac), (0, 1024, vec![(0, 1024), (1, 1024), (2, 1024), (3, 452)]));
     }
@@ -172,7 +185,7 @@ mod tests {
     #[test]
     fn a_cut_keeps_what_the_decoder_needs_before_it() {
         let times: Vec<i64> = (-10..5).map(|n| n * 1024).collect();
-        let edit = Edit { start: 0, skip: 10_240, duration: None };
+        let edit = Edit { start: 0, skip: 10_240, ..Edit::default() };
         let (start, skip, packets) = chosen(&track(Codec::Aac, 48_000, &times, edit));
         assert_eq!((start, skip), (0, 2048));
         assert_eq!(packets.first(), Some(&(8, 1024)));
@@ -189,16 +202,25 @@ mod tests {
 
     #[test]
     fn a_delayed_track_begins_later() {
-        let edit = Edit { start: 480, skip: 312, duration: None };
+        let edit = Edit { skip: 312, ..Edit::default() };
         let (start, skip, packets) = chosen(&track(Codec::Opus, 48_000, &[168, 1_128], edit));
         assert_eq!((start, skip, packets.len()), (480, 312, 2));
+    }
+
+    #[test]
+    fn an_opus_header_tells_its_delay_where_nothing_else_does() {
+        let mut opus = track(Codec::Opus, 48_000, &[0, 960, 1_920], Edit::default());
+        opus.config = [&b"OpusHead\x01\x02\x38\x01"[..], &[0; 7]].concat();
+        assert_eq!(chosen(&opus), (0, 312, vec![(0, 960), (1, 960), (2, 960)]));
+        opus.edit.padding = 1_000;
+        assert_eq!(chosen(&opus), (0, 312, vec![(0, 960), (1, 920)]));
     }
 
     #[test]
     fn opus_packets_tell_their_length() {
         // Configurations of RFC 6716, table 2.
         for (packet, samples) in [
-            (&[0b0_0000_000_u8][..], 480),
+            (&[0_u8][..], 480),
             (&[31 << 3], 960),
             (&[16 << 3], 120),
             (&[(12 << 3) | 1], 960),

@@ -16,13 +16,8 @@ use crate::store::{Sink, Source};
 const FRAGMENT_SECS: u64 = 2;
 /// Media type of stored fragments.
 const FRAGMENTS_TYPE: &str = "audio/iso.segment";
-/// Longest silence that is put in for sound that the file leaves out: an hour.
-const GAP_SECS_MAX: u64 = 3_600;
 /// Most bytes of a packet: those of eight channels of AAC (ISO/IEC 14496-3, 4.5.3), twice.
 const PACKET_BYTES_MAX: u32 = 2 * 8 * 6_144 / 8 * 4;
-/// Samples of silence that are made at once.
-const SILENCE_SAMPLES: u64 = 48_000;
-
 /// Make the track that the order names; say what was made.
 pub fn handle(order: &SoundOrder) -> Result<SoundDone, Fault> {
     let source = Source::open(&order.upload)?;
@@ -196,22 +191,8 @@ fn encode(source: &Source, track: &Track, key: &str) -> Result<StreamDone, Fault
     let begin = decoder.start() * u64::from(OPUS_RATE) / u64::from(rate.max(1));
     let mut writer = StreamWriter::new(key, OPUS_RATE, begin)?;
     let total_ms = total_ms(track);
-    let mut next = 0;
     while let Some(block) = decoder.next_block()? {
-        // Sound that the file leaves out is silence; without it what follows comes too early.
-        let mut gap = block.start.saturating_sub(next);
-        if u64::from(rate) * GAP_SECS_MAX < gap {
-            return Err(Fault::Publisher(
-                "the file is damaged: its sound has a gap of more than an hour".to_owned(),
-            ));
-        }
-        while 0 < gap {
-            let silence = gap.min(SILENCE_SAMPLES);
-            let silent = vec![0.0; silence as usize * channels];
-            stream.push(&silent, |packet, duration| writer.take(packet, duration))?;
-            gap -= silence;
-        }
-        next = block.start.max(next) + (block.samples.len() / channels) as u64;
+        let next = block.start + (block.samples.len() / channels) as u64;
         stream.push(&block.samples, |packet, duration| writer.take(packet, duration))?;
         let done = next * 1_000 / u64::from(rate.max(1));
         report(done.min(total_ms), total_ms);
