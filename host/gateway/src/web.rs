@@ -12,6 +12,8 @@ mod guard;
 mod jobs;
 mod pages;
 mod reply;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod work;
 
