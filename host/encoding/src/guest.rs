@@ -191,3 +191,6 @@ impl From<wit::Settings> for Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -413,3 +413,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or("without a message");
     format!("panicked: {text}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,3 +201,102 @@ fn plane_rows<S: Sample>(plane: &mut Plane<S>) -> impl Iterator<Item = &mut [S]>
 fn text(error: impl std::fmt::Display) -> String {
     format!("scaling: {error}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width_px: u32, height_px: u32, bit_depth: u8, chroma: Chroma) -> Picture {
+        Picture { width_px, height_px, bit_depth, chroma }
+    }
+
+    /// The visible samples of each plane after scaling.
+    fn scaled<S: Sample>(
+        picture: Picture,
+        (width_px, height_px): (u32, u32),
+        source: &[Vec<S>; 3],
+    ) -> [Vec<Vec<S>>; 3] {
+        let rung = Rung { name: String::new(), width_px, height_px, quantizer: 1 };
+        let (width, height) = (width_px as usize, height_px as usize);
+        let chroma = rav1e::prelude::ChromaSampling::Cs420;
+        let mut target = Frame::<S>::new_with_padding(width, height, chroma, 88);
+        Scaler::new(&picture, &rung).scale(source, &mut target).unwrap();
+        let mut sizes = [(width, height), (width / 2, height / 2), (width / 2, height / 2)].into_iter();
+        target.planes.map(|mut plane| {
+            let (width, height) = sizes.next().unwrap();
+            plane_rows(&mut plane).take(height).map(|row| row[..width].to_vec()).collect()
+        })
+    }
+
+    fn planes<S: Copy>(picture: &Picture, value: impl Fn(usize, u32, u32) -> S) -> [Vec<S>; 3] {
+        let (chroma_width, chroma_height) = picture.chroma_size();
+        let luma = (picture.width_px, picture.height_px);
+        let mut which = 0;
+        [luma, (chroma_width, chroma_height), (chroma_width, chroma_height)].map(|(w, h)| {
+            let plane = which;
+            which += 1;
+            (0..h).flat_map(|y| (0..w).map(move |x| (x, y))).map(|(x, y)| value(plane, x, y)).collect()
+        })
+    }
+
+    #[test]
+    fn the_same_size_is_passed_on_untouched() {
+        let shape = picture(32, 16, 8, Chroma::Yuv420);
+        let source = planes(&shape, |plane, x, y| (plane as u32 * 80 + x * 3 + y * 5) as u8);
+        let target = scaled(shape, (32, 16), &source);
+        for (source, target) in source.iter().zip(target) {
+            assert_eq!(*source, target.concat());
+        }
+    }
+
+    #[test]
+    fn flat_stays_flat_whatever_the_shape() {
+        for chroma in [Chroma::Yuv420, Chroma::Yuv422, Chroma::Yuv444] {
+            for size in [(1, 1), (2, 3), (15, 17), (641, 359), (7_680, 20)] {
+                let shape = picture(size.0, size.1, 8, chroma);
+                let source = planes(&shape, |plane, _, _| [16u8, 128, 240][plane]);
+                for target in [(16, 16), (64, 18), (640, 16)] {
+                    let target = scaled(shape, target, &source);
+                    for (plane, value) in target.iter().zip([16u8, 128, 240]) {
+                        assert!(plane.concat().iter().all(|sample| *sample == value), "{size:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A ramp along the luma columns, sampled where chroma is, must be the same ramp sampled where
+    /// the smaller chroma is. A scaler that ignores the siting is off by up to 5 levels here.
+    #[test]
+    fn chroma_keeps_its_place_beside_the_left_column() {
+        let slope = 3.5;
+        for (chroma, place) in [
+            // Position of source chroma sample x in luma columns.
+            (Chroma::Yuv420, (|x| 2.0 * x + 0.5) as fn(f64) -> f64),
+            (Chroma::Yuv422, |x| 2.0 * x + 0.5),
+            (Chroma::Yuv444, |x| x + 0.5),
+        ] {
+            let shape = picture(256, 64, 10, chroma);
+            let source =
+                planes(&shape, |_, x, _| (slope * place(f64::from(x)) + 60.0).round() as u16);
+            let [_, u, _] = scaled(shape, (64, 16), &source);
+            // Away from the edges, where there is nothing to extrapolate from.
+            for (column, sample) in u[4].iter().enumerate().skip(6).take(20) {
+                let expected = slope * 4.0 * (2.0 * column as f64 + 0.5) + 60.0;
+                let off = (f64::from(*sample) - expected).abs();
+                assert!(off <= 1.0, "{chroma:?} column {column}: {sample}, expected {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn overshoot_stays_within_ten_bits() {
+        let shape = picture(64, 64, 10, Chroma::Yuv444);
+        let source = planes(&shape, |_, x, _| if x < 32 { 0 } else { 1_023u16 });
+        for plane in scaled(shape, (48, 48), &source) {
+            let samples = plane.concat();
+            assert!(samples.iter().all(|sample| *sample <= 1_023));
+            assert!(samples.contains(&1_023) && samples.contains(&0));
+        }
+    }
+}
