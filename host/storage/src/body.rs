@@ -30,7 +30,7 @@ pub(crate) struct Body {
 
 enum State {
     /// Nothing was handed over yet.
-    Small(Digests),
+    Small(Box<Digests>),
     /// A blocking thread has it, or had it and it waits for the next batch.
     Large(JoinHandle<Result<Sink>>),
     /// Something failed, or it is finished.
@@ -40,7 +40,7 @@ enum State {
 /// A large body's file, which goes with it unless it is kept.
 struct Sink {
     file: File,
-    digests: Digests,
+    digests: Box<Digests>,
     arrival: Arrival,
 }
 
@@ -88,7 +88,7 @@ impl Body {
         if let Some(size) = expected.size {
             at_most("body bytes", size, shared.limits.put_bytes_max)?;
         }
-        let state = State::Small(Digests::new(&expected));
+        let state = State::Small(Box::new(Digests::new(&expected)));
         Ok(Body { shared, expected, size: 0, batch: Vec::new(), batch_bytes: 0, state })
     }
 
@@ -176,7 +176,7 @@ impl Body {
 }
 
 impl Sink {
-    fn create(shared: &Arc<Shared>, digests: Digests) -> Result<Sink> {
+    fn create(shared: &Arc<Shared>, digests: Box<Digests>) -> Result<Sink> {
         let mut arrival = Arrival::new(shared);
         let file = shared.disk.create(arrival.id).map_err(StoreError::Disk)?;
         arrival.file = true;

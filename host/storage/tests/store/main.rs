@@ -1,4 +1,5 @@
 //! The store through its public functions: what is promised to the S3 front door and to guests.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
 mod bodies;
 mod crash;

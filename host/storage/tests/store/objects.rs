@@ -41,7 +41,7 @@ async fn of_200_that_want_to_be_first_one_is() {
     let bed = Bed::new().await;
     let first = |number: u64| {
         // Both kinds of blobs: in the ledger and as files.
-        let body = noise(if number % 2 == 0 { 100 } else { 5_000 }, number);
+        let body = noise(if number.is_multiple_of(2) { 100 } else { 5_000 }, number);
         let put = Put { conditions: only_if(None, true), ..put("contested") };
         let bed = &bed;
         async move { (bed.try_put(put, body.clone()).await, body) }
