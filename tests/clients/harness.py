@@ -4,7 +4,10 @@ Each program is started as `python PROGRAM.py READY.json` by tests/tests/s3_clie
 function called `test_*` in the order of the file, each with a bucket of its own.
 """
 
+import contextlib
+import datetime
 import json
+import pathlib
 import sys
 import time
 import traceback
@@ -12,6 +15,7 @@ import urllib.error
 import urllib.request
 
 import boto3
+import botocore.auth
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -20,20 +24,21 @@ from botocore.exceptions import ClientError
 
 with open(sys.argv[1], encoding="utf-8") as file:
     READY = json.load(file)
+PROGRAM = pathlib.Path(sys.argv[0]).stem
 ENDPOINT = f"http://{READY['s3']}"
 
 
-def client(access_key=None, secret_key=None, **config):
+def client(access_key=None, secret_key=None, endpoint=None, addressing="path", **config):
     """A boto3 client that tries once and says what it got."""
     return boto3.client(
         "s3",
-        endpoint_url=ENDPOINT,
+        endpoint_url=endpoint or ENDPOINT,
         region_name=config.pop("region", "us-east-1"),
         aws_access_key_id=access_key or READY["access_key"],
         aws_secret_access_key=secret_key or READY["secret_key"],
         config=Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path"},
+            s3={"addressing_style": addressing},
             retries={"total_max_attempts": 1},
             **config,
         ),
@@ -86,21 +91,27 @@ def http(method, url, body=None, headers=None):
 def signed(method, path, body=b"", headers=None, content_sha256=None, **keys):
     """Like `http`, signed by hand, for what boto3 would not send."""
     request = AWSRequest(method=method, url=ENDPOINT + path, data=body, headers=headers or {})
-    if content_sha256:
-        request.headers["X-Amz-Content-SHA256"] = content_sha256
     credentials = Credentials(
         keys.get("access_key", READY["access_key"]), keys.get("secret_key", READY["secret_key"])
     )
     auth = S3SigV4Auth(credentials, "s3", "us-east-1")
     if content_sha256:
         auth.payload = lambda _: content_sha256
-        auth._should_sha256_sign_payload = lambda _: False
-        inner = auth.headers_to_sign
-        auth.headers_to_sign = lambda request: inner(request)
     auth.add_auth(request)
-    if content_sha256:
-        assert request.headers["X-Amz-Content-SHA256"] == content_sha256
     return http(method, ENDPOINT + path, body or None, dict(request.headers.items()))
+
+
+@contextlib.contextmanager
+def an_hour_ago():
+    """What is signed in here carries an old date."""
+    original = botocore.auth.get_current_datetime
+    botocore.auth.get_current_datetime = lambda *arguments, **more: original(
+        *arguments, **more
+    ) - datetime.timedelta(hours=1)
+    try:
+        yield
+    finally:
+        botocore.auth.get_current_datetime = original
 
 
 def empty_bucket(name):
@@ -121,7 +132,7 @@ def run(scope):
     tests = [item for name, item in scope.items() if name.startswith("test_")]
     failed = 0
     for number, test in enumerate(tests):
-        bucket = f"test-{number}"
+        bucket = f"{PROGRAM}-{number}"
         begun = time.monotonic()
         try:
             s3.create_bucket(Bucket=bucket)

@@ -76,6 +76,12 @@ impl Backend {
         Ok(versioning)
     }
 
+    /// Refuses a write to a bucket that is not there before its body is read. The commit decides:
+    /// a bucket that was deleted elsewhere may still be remembered.
+    pub(super) async fn expect_bucket(&self, name: &str) -> S3Result<()> {
+        self.versioning(name).await.map(|_| ())
+    }
+
     /// To be called before and after a bucket changes, so that no reader that began in between
     /// leaves the old state behind.
     pub(super) fn forget_versioning(&self, bucket: &str) {

@@ -88,8 +88,9 @@ pub(super) async fn delete(
     backend: &Backend,
     req: S3Request<DeleteBucketInput>,
 ) -> S3Result<S3Response<DeleteBucketOutput>> {
-    backend.store.delete_bucket(&req.input.bucket).await.map_err(from_store)?;
-    backend.forget_versioning(&req.input.bucket);
+    let bucket = &req.input.bucket;
+    backend.store.delete_bucket(bucket).await.map_err(from_store)?;
+    backend.forget_versioning(bucket);
     Ok(S3Response::with_status(DeleteBucketOutput {}, http::StatusCode::NO_CONTENT))
 }
 

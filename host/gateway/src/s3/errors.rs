@@ -97,7 +97,9 @@ fn known_text(text: &str) -> Option<S3Error> {
         err
     } else if text.contains("SignatureMismatch") {
         s3_error!(SignatureDoesNotMatch, "the signature of a chunk does not match")
-    } else if text.starts_with("body size ") && text.contains(" exceeds limit ") {
+    } else if text == "length limit exceeded"
+        || (text.starts_with("body size ") && text.contains(" exceeds limit "))
+    {
         s3_error!(MaxMessageLengthExceeded, "the document is too large")
     } else if text.contains("UploadStreamError") || text.contains("AwsChunkedStreamError") {
         if text.contains("Incomplete") || text.contains("LengthMismatch") {

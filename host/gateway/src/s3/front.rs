@@ -14,7 +14,7 @@ use hyper::service::Service as HyperService;
 use s3s::{Body, HttpRequest, HttpResponse, S3Error, S3Result, s3_error};
 
 use super::users::Users;
-use super::{Service, encoding};
+use super::{REGION, Service, encoding};
 use crate::serve::{Peer, Refusal, RequestBody};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -41,6 +41,7 @@ impl Front {
         let claim = Claim::of(&request);
         let mut response = match refuse_to_anybody(&request) {
             Err(err) => plain(err),
+            Ok(()) if claim.has_malformed_region() => malformed_region(),
             Ok(()) => self.signed(request).await,
         };
         if let Some(StatusOverride(status)) = response.extensions().get().copied() {
@@ -142,22 +143,36 @@ pub fn refuse(refusal: Refusal) -> Response<Bytes> {
             "We encountered an internal error. Please try again.",
         ),
     };
-    let xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    let mut response = Response::new(Bytes::from(xml));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    let mut response = xml_error(status, code, message, "").map(Bytes::from);
     if refusal == Refusal::Busy {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
 
+/// A request signed for what cannot be a region: s3cmd signs for `US` until it is told better, and
+/// reads the better one here.
+fn malformed_region() -> HttpResponse {
+    let message = "The authorization header is malformed; the region is wrong.";
+    let region = format!("<Region>{REGION}</Region>");
+    xml_error(StatusCode::BAD_REQUEST, "AuthorizationHeaderMalformed", message, &region)
+        .map(Body::from)
+}
+
+fn xml_error(status: StatusCode, code: &str, message: &str, more: &str) -> Response<String> {
+    let mut response = Response::new(format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>"
+    ));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
 /// Who a request says it comes from; nothing of it is proven when a signature was wrong.
 struct Claim {
     access_key: Option<String>,
+    region: Option<String>,
     method: Method,
     path: String,
     peer: Option<Peer>,
@@ -165,13 +180,21 @@ struct Claim {
 
 impl Claim {
     fn of(request: &Request<RequestBody>) -> Self {
+        let scope = claimed_scope(request.headers(), request.uri()).unwrap_or_default();
+        let mut scope = scope.split('/');
         Self {
-            access_key: claimed_access_key(request.headers(), request.uri()),
+            access_key: scope.next().filter(|key| !key.is_empty()).map(str::to_owned),
+            region: scope.nth(1).map(str::to_owned),
             method: request.method().clone(),
             // Without the query, which may hold a signature.
             path: request.uri().path().to_owned(),
             peer: request.extensions().get().copied(),
         }
+    }
+
+    fn has_malformed_region(&self) -> bool {
+        let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        self.region.as_ref().is_some_and(|region| region.is_empty() || !region.bytes().all(fine))
     }
 
     fn audit(&self, users: &Users, request_id: &str, response: &HttpResponse) {
@@ -193,14 +216,14 @@ impl Claim {
     }
 }
 
-fn claimed_access_key(headers: &HeaderMap, uri: &http::Uri) -> Option<String> {
-    let from_scope = |scope: &str| scope.split('/').next().map(str::to_owned);
+/// `<access key>/<date>/<region>/s3/aws4_request`.
+fn claimed_scope(headers: &HeaderMap, uri: &http::Uri) -> Option<String> {
     if let Some(value) = headers.get(AUTHORIZATION) {
         let (_, rest) = value.to_str().ok()?.split_once("Credential=")?;
-        return from_scope(rest);
+        return rest.split(',').next().map(|scope| scope.trim().to_owned());
     }
     let mut pairs = encoding::query_pairs(uri);
-    pairs.find(|(key, _)| key == "X-Amz-Credential").and_then(|(_, scope)| from_scope(&scope))
+    pairs.find(|(key, _)| key == "X-Amz-Credential").map(|(_, scope)| scope.into_owned())
 }
 
 fn error_code(xml: &[u8]) -> Option<&str> {

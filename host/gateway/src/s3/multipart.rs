@@ -89,6 +89,7 @@ pub(super) async fn put_part(
 ) -> S3Result<S3Response<UploadPartOutput>> {
     let mut announced = announced(&req.headers)?;
     announced.expected.size = Some(writes::size(req.input.content_length)?);
+    backend.expect_bucket(&req.input.bucket).await?;
     let mut body = req.input.body.take().unwrap_or_else(writes::empty);
     let part = PutPart {
         bucket: req.input.bucket.clone(),

@@ -20,6 +20,7 @@ pub(super) async fn put(
 ) -> S3Result<S3Response<PutObjectOutput>> {
     let mut announced = announced(&req.headers)?;
     announced.expected.size = Some(size(req.input.content_length)?);
+    backend.expect_bucket(&req.input.bucket).await?;
     let body = req.input.body.take();
     let put = Put {
         bucket: req.input.bucket.clone(),

@@ -238,12 +238,7 @@ where
             let closes = waits && request.version() < Version::HTTP_2;
             let invited = Arc::new(AtomicBool::new(!waits));
             let mut request = request.map(|body| {
-                RequestBody::new(
-                    body,
-                    limits.body_bytes_max,
-                    limits.body_progress,
-                    invited.clone(),
-                )
+                RequestBody::new(body, limits.body_bytes_max, limits.body_progress, invited.clone())
             });
             let mut answer = if let Some(refusal) = refusal {
                 tracing::warn!(?refusal, peer = %peer.0, "request refused");
