@@ -97,14 +97,21 @@ pub fn select(
     })
 }
 
-/// The length of every packet of an AAC track: what its times average to, which is one of a few.
+/// The length of every packet of an AAC track: the one that is nearest to what is usually between
+/// two of them. The middle one of the differences, and not their average, does not mind gaps.
 fn aac_packet_samples(track: &Track, times: &[i64], scale: impl Fn(i64) -> i64) -> u32 {
-    let average = match times {
-        [first, .., last] => last.saturating_sub(*first) / (times.len() as i64 - 1),
-        _ => track.samples.first().map_or(0, |sample| scale(i64::from(sample.duration))),
-    };
-    let average = u64::try_from(average).unwrap_or(0);
-    let nearest = AAC_PACKET_SAMPLES.into_iter().min_by_key(|length| length.abs_diff(average));
+    let mut steps: Vec<i64> = times
+        .windows(2)
+        .map(|pair| match pair {
+            [before, after] => after.saturating_sub(*before),
+            _ => 0,
+        })
+        .collect();
+    steps.sort_unstable();
+    let only = || track.samples.first().map_or(0, |sample| scale(i64::from(sample.duration)));
+    let usual = steps.get(steps.len() / 2).copied().unwrap_or_else(only);
+    let usual = u64::try_from(usual).unwrap_or(0);
+    let nearest = AAC_PACKET_SAMPLES.into_iter().min_by_key(|length| length.abs_diff(usual));
     u32::try_from(nearest.unwrap_or(1_024)).unwrap_or(1_024)
 }
 

@@ -359,7 +359,7 @@ mod tests {
         // Two hours on two cores: 24 parts of five minutes.
         assert_eq!(count(180_000, &[("BACKLOT_CORES", "2")]), 24);
         assert_eq!(count(180_000, &[("BACKLOT_PART_SECS", "60")]), 120);
-        assert_eq!(count(180_000, &[("BACKLOT_CORES", "64")]), 257);
+        assert_eq!(count(180_000, &[("BACKLOT_CORES", "64")]), 258);
     }
 
     proptest! {
