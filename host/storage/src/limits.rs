@@ -35,7 +35,9 @@ pub struct StoreLimits {
     /// Smallest part but the last, in bytes, checked at completion. Default 5 MiB (S3's).
     pub part_bytes_min: u64,
     /// Bodies up to this size are kept in the ledger itself, so that one fsync (the commit's,
-    /// shared with others) makes them durable instead of three. Default 64 KiB.
+    /// shared with others) makes them durable instead of three. Default 64 KiB: measured with
+    /// 16 KiB on a busy machine the slowest 1 % of puts took half as long as with files, a get less
+    /// than half, and 32 clients at once were not slower.
     pub inline_bytes_max: usize,
     /// Disk and digest jobs that run at once; others wait. Default 32.
     pub disk_jobs: usize,
