@@ -1,5 +1,11 @@
 //! The listener's limits, with a front door that does what a test tells it to.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the failure it should be"
+)]
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Extensions, HeaderMap, Method, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Method, Uri};
 use s3s::route::S3Route;
 use s3s::{Body, HttpRequest, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
@@ -16,6 +16,17 @@ use super::{Caller, Service, checksums, encoding};
 
 /// Longest life of a presigned URL, in seconds: a week, as Amazon's.
 const PRESIGNED_SECS_MAX: u64 = 7 * 24 * 3_600;
+
+/// What makes a URL a presigned one.
+const SIGNATURE_QUERIES: &[&str] = &[
+    "x-amz-algorithm",
+    "x-amz-content-sha256",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expires",
+    "x-amz-signature",
+    "x-amz-signedheaders",
+];
 
 /// Sub-resources of an object that take a document instead of the object's bytes.
 const DOCUMENT_QUERIES: &[&str] =
@@ -106,7 +117,7 @@ impl S3Route for Gate {
             extensions.insert(trailers);
         }
         let mut request = HttpRequest::new(input);
-        *request.uri_mut() = without_signature(uri)?;
+        *request.uri_mut() = without_signature(uri, &mut headers)?;
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
@@ -153,7 +164,7 @@ fn check_signed_headers(uri: &Uri, headers: &HeaderMap) -> S3Result<()> {
     if !covers("host") {
         return Err(s3_error!(AccessDenied, "the signature does not cover the host header"));
     }
-    for name in headers.keys().map(http::HeaderName::as_str) {
+    for name in headers.keys().map(HeaderName::as_str) {
         // In a presigned request this header is part of what is signed, by another way.
         let other_way = presigned && name == "x-amz-content-sha256";
         if name.starts_with("x-amz-") && !other_way && !covers(name) {
@@ -166,16 +177,30 @@ fn check_signed_headers(uri: &Uri, headers: &HeaderMap) -> S3Result<()> {
     Ok(())
 }
 
-/// The query without the parameters of a presigned URL, which the operations do not know.
-fn without_signature(uri: Uri) -> S3Result<Uri> {
+/// The query without the parameters of a presigned URL, which the operations do not know. Some
+/// clients move `x-amz-*` headers into the query when they presign; those become headers again,
+/// so that they are honoured or refused as such.
+fn without_signature(uri: Uri, headers: &mut HeaderMap) -> S3Result<Uri> {
     let Some(query) = uri.query() else { return Ok(uri) };
-    if !encoding::raw_pairs(query).any(|(name, _)| name.starts_with("X-Amz-")) {
+    let mut kept = Vec::new();
+    let mut changed = false;
+    for (name, value) in encoding::raw_pairs(query) {
+        let lower = encoding::decode(name).to_ascii_lowercase();
+        if !lower.starts_with("x-amz-") {
+            kept.push(format!("{name}={value}"));
+            continue;
+        }
+        changed = true;
+        if SIGNATURE_QUERIES.contains(&lower.as_str()) {
+            continue;
+        }
+        let name: HeaderName = lower.parse().map_err(|err| s3_error!(err, InvalidArgument))?;
+        let value = encoding::decode(value).parse();
+        headers.insert(name, value.map_err(|err| s3_error!(err, InvalidArgument))?);
+    }
+    if !changed {
         return Ok(uri);
     }
-    let kept: Vec<String> = encoding::raw_pairs(query)
-        .filter(|(name, _)| !name.starts_with("X-Amz-"))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
     let target = match kept.is_empty() {
         true => uri.path().to_owned(),
         false => format!("{}?{}", uri.path(), kept.join("&")),
@@ -221,12 +246,24 @@ mod tests {
 
     #[test]
     fn only_the_signature_is_taken_out_of_the_query() {
-        let strip = |uri: &str| without_signature(uri.parse().unwrap()).unwrap().to_string();
-        assert_eq!(
-            strip("/b/k?versionId=a%2Fb&X-Amz-Signature=1&tagging"),
-            "/b/k?versionId=a%2Fb&tagging="
+        let check = |uri: &str, left: &str, hoisted: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            let uri = without_signature(uri.parse().unwrap(), &mut headers).unwrap();
+            assert_eq!(uri.to_string(), left);
+            let found: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+                .collect();
+            assert_eq!(found, hoisted);
+        };
+        check(
+            "/b/k?versionId=a%2Fb&X-Amz-Signature=1&tagging",
+            "/b/k?versionId=a%2Fb&tagging=",
+            &[],
         );
-        assert_eq!(strip("/b/k?X-Amz-Signature=1"), "/b/k");
-        assert_eq!(strip("/b/k?tagging"), "/b/k?tagging");
+        check("/b/k?X-Amz-Signature=1&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD", "/b/k", &[]);
+        check("/b/k?tagging", "/b/k?tagging", &[]);
+        check("/b/k?X-Amz-Acl=public-read", "/b/k", &[("x-amz-acl", "public-read")]);
+        check("/b/k?x-amz-meta-a=b%20c&x=1", "/b/k?x=1", &[("x-amz-meta-a", "b c")]);
     }
 }
