@@ -7,7 +7,9 @@ use crate::fault::Fault;
 
 /// Starts logging. `directives` are those of `RUST_LOG`: `info`, or `warn,backlot_runtime=debug`.
 pub(crate) fn start(directives: &str, format: LogFormat) -> Result<(), Fault> {
-    let filter = EnvFilter::try_new(directives).map_err(|err| {
+    // `s3s` calls every refused request an error of the server; the audit log and the store's own
+    // errors say what an operator needs. Directives that name it win over this one.
+    let filter = EnvFilter::try_new(format!("s3s=off,{directives}")).map_err(|err| {
         Fault::new(
             "E0103",
             format!("log.level is {directives:?}: {err}"),
