@@ -138,7 +138,13 @@ pub(crate) struct RunsArgs {
     #[command(subcommand)]
     pub(crate) verb: Option<RunsVerb>,
     /// Address of the server's HTTP side
-    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "BACKLOT_HTTP_ADDRESS")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080",
+        env = "BACKLOT_HTTP_ADDRESS"
+    )]
     pub(crate) http: SocketAddr,
     /// One JSON object a line
     #[arg(long, global = true)]

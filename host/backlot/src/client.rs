@@ -46,9 +46,11 @@ type AskError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn ask(server: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), AskError> {
     let stream = TcpStream::connect(server).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = Request::get(path).header("host", server.to_string()).body(Empty::<Bytes>::new())?;
+    let request =
+        Request::get(path).header("host", server.to_string()).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();

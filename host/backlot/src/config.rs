@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub(crate) use load::{Loaded, load};
+pub(crate) use load::load;
 
 /// The checked configuration.
 #[derive(Debug, Clone, Deserialize)]

@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::ops::Range;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+};
 use serde_json::json;
 
 /// A failure as a person sees it.
@@ -17,8 +19,8 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// One command or edit.
     pub(crate) help: String,
-    /// Where in which file, for configuration.
-    place: Option<Place>,
+    /// Where in which file, for configuration. Boxed: a fault travels in many results.
+    place: Option<Box<Place>>,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Fault {
         label: impl Into<String>,
     ) -> Self {
         let source = NamedSource::new(file, text.to_owned());
-        self.place = Some(Place { source, span, label: label.into() });
+        self.place = Some(Box::new(Place { source, span, label: label.into() }));
         self
     }
 
@@ -115,7 +117,8 @@ mod tests {
             "not a key of [s3]",
         );
         let text = fault.render(false);
-        for part in ["E0102", "unknown key `adress`", "did you mean", "backlot.toml:2:1", "explain"] {
+        for part in ["E0102", "unknown key `adress`", "did you mean", "backlot.toml:2:1", "explain"]
+        {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }

@@ -53,7 +53,8 @@ impl Node {
         let data = setup.data.to_owned();
         let put_bytes_max = setup.put_megabytes_max.saturating_mul(MIB);
         let opened = tokio::task::spawn_blocking(move || open_data(&data, put_bytes_max));
-        let (ledger, store) = opened.await.map_err(|err| internal("opening the data folder", &err))??;
+        let (ledger, store) =
+            opened.await.map_err(|err| internal("opening the data folder", &err))??;
         for bucket in [UPLOADS, CONTENT] {
             match store.create_bucket(bucket).await {
                 Ok(_) | Err(StoreError::BucketExists(_)) => {}
@@ -65,8 +66,8 @@ impl Node {
         let mut config = RuntimeConfig::new(setup.data.join("cache"));
         config.child_workers = encoding.slots;
         config.root_workers = setup.uploads_at_once;
-        let encoder =
-            Encoder::new(encoding).map_err(|err| internal("starting the encoding threads", &err))?;
+        let encoder = Encoder::new(encoding)
+            .map_err(|err| internal("starting the encoding threads", &err))?;
         let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder)
             .map_err(|err| internal("starting the runtime", &err))?;
         deploy(&runtime, &setup.env).await?;

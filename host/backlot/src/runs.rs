@@ -46,7 +46,10 @@ pub(crate) fn run(args: RunsArgs) -> Result<Done, Fault> {
             let head = if args.json || runs.is_empty() {
                 String::new()
             } else {
-                format!("{:<32}  {:<10} {:<9} {:<19}  {}\n", "ID", "FUNCTION", "STATE", "ACCEPTED (UTC)", "SUBJECT")
+                format!(
+                    "{:<32}  {:<10} {:<9} {:<19}  {}\n",
+                    "ID", "FUNCTION", "STATE", "ACCEPTED (UTC)", "SUBJECT"
+                )
             };
             head + &runs.iter().map(line).collect::<String>()
         }
@@ -56,7 +59,9 @@ pub(crate) fn run(args: RunsArgs) -> Result<Done, Fault> {
 
 /// What cannot be part of an id, a name or a state would only change the request.
 fn clean(text: &str) -> String {
-    text.chars().filter(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter)).collect()
+    text.chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter))
+        .collect()
 }
 
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
@@ -110,7 +115,10 @@ fn show(run: &Value) -> String {
         line(&format!("attempt {}", attempt["number"]), &format!("{outcome} {reason}"));
     }
     for child in lists("children") {
-        line(&format!("  {}", text(&child, "/key")), &format!("{:<9} {}", text(&child, "/state"), text(&child, "/id")));
+        line(
+            &format!("  {}", text(&child, "/key")),
+            &format!("{:<9} {}", text(&child, "/state"), text(&child, "/id")),
+        );
     }
     for entry in lists("logs") {
         line(&moment(&entry, "/time"), text(&entry, "/text"));

@@ -69,8 +69,13 @@ async fn serve_until_stopped(
 
     let s3_served =
         tokio::spawn(serve(s3_listener, front, s3_limits(config), s3::refuse, stop.clone()));
-    let http_served =
-        tokio::spawn(serve(http_listener, web.clone(), http_limits(config), web::refuse, stop.clone()));
+    let http_served = tokio::spawn(serve(
+        http_listener,
+        web.clone(),
+        http_limits(config),
+        web::refuse,
+        stop.clone(),
+    ));
     let ran = tokio::spawn({
         let (runtime, stop) = (node.runtime.clone(), stop.clone());
         async move { runtime.run(stop).await }
@@ -175,9 +180,8 @@ fn users(first: &Credentials, config: &Config) -> Result<s3::Users, Fault> {
         secret_key: user.secret_key.clone(),
         buckets: user.buckets.as_ref().map(|rules| rules.iter().map(rule).collect()),
     }));
-    s3::Users::new(users).map_err(|err| {
-        Fault::new("E0104", err.to_string(), "change [[users]] in backlot.toml")
-    })
+    s3::Users::new(users)
+        .map_err(|err| Fault::new("E0104", err.to_string(), "change [[users]] in backlot.toml"))
 }
 
 fn rule(rule: &config::Bucket) -> s3::BucketRule {

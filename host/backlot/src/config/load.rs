@@ -178,7 +178,12 @@ fn unknown(file: &File, key: &str, place: &str, known: &[&str]) -> Fault {
         Some((_, name)) => format!("did you mean `{name}`?"),
         None => format!("known here: {}", known.join(", ")),
     };
-    point_at(file, key, Fault::new("E0102", format!("unknown key `{key}`"), help), &format!("not a key of {place}"))
+    point_at(
+        file,
+        key,
+        Fault::new("E0102", format!("unknown key `{key}`"), help),
+        &format!("not a key of {place}"),
+    )
 }
 
 fn wrong_type(file: &File, key: &str, name: &str, expected: &str) -> Fault {
@@ -274,10 +279,9 @@ fn check(key: &Key, value: &Value, origin: &Origin, file: Option<&File>) -> Resu
             value.as_integer().is_some_and(|number| range.contains(&number)),
             format!("{} to {}", range.start(), range.end()),
         ),
-        Kind::Choice(choices) => (
-            value.as_str().is_some_and(|choice| choices.contains(&choice)),
-            choices.join(", "),
-        ),
+        Kind::Choice(choices) => {
+            (value.as_str().is_some_and(|choice| choices.contains(&choice)), choices.join(", "))
+        }
     };
     let (fine, expected) = if fine && key.path.ends_with(".address") {
         let parsed = value.as_str().map(str::parse::<std::net::SocketAddr>);
@@ -345,12 +349,14 @@ mod tests {
     #[test]
     fn the_environment_goes_over_the_file() {
         let text = "[encoder]\npreset = \"best\"\nslots = 3\n";
-        let env = [("BACKLOT_ENCODER_PRESET", "fast"), ("BACKLOT_HTTP_HOSTS", "a.example, b.example")];
+        let env =
+            [("BACKLOT_ENCODER_PRESET", "fast"), ("BACKLOT_HTTP_HOSTS", "a.example, b.example")];
         let loaded = loaded(text, &env).unwrap();
         assert_eq!(loaded.config.encoder.preset, "fast");
         assert_eq!(loaded.config.encoder.slots, Some(3));
         assert_eq!(loaded.config.http.hosts, ["a.example", "b.example"]);
-        let origin = |path| loaded.values.iter().find(|value| value.0 == path).unwrap().2.to_string();
+        let origin =
+            |path| loaded.values.iter().find(|value| value.0 == path).unwrap().2.to_string();
         assert_eq!(origin("encoder.preset"), "env BACKLOT_ENCODER_PRESET");
         assert!(origin("encoder.slots").starts_with("file "));
         assert_eq!(origin("encoder.mp4"), "default");
@@ -358,17 +364,29 @@ mod tests {
 
     #[test]
     fn what_is_unknown_or_out_of_range_is_refused_with_the_remedy() {
-        assert_eq!(fault("[s3]\nadress = \"x\"\n", &[]), "E0102 unknown key `adress` | did you mean `address`?");
-        assert_eq!(fault("[encodr]\n", &[]), "E0102 unknown key `encodr` | did you mean `encoder`?");
+        assert_eq!(
+            fault("[s3]\nadress = \"x\"\n", &[]),
+            "E0102 unknown key `adress` | did you mean `address`?"
+        );
+        assert_eq!(
+            fault("[encodr]\n", &[]),
+            "E0102 unknown key `encodr` | did you mean `encoder`?"
+        );
         assert!(fault("zzz = 1\n", &[]).contains("known here: s3"));
         assert!(fault("s3 = 1\n", &[]).starts_with("E0103 s3 must be a table"));
         assert!(fault("[s3\n", &[]).contains("is not TOML"));
         assert!(fault("[encoder]\nslots = 0\n", &[]).contains("must be 1 to 256"));
-        assert!(fault("[encoder]\npreset = \"quick\"\n", &[]).contains("must be fast, balanced, best"));
+        assert!(
+            fault("[encoder]\npreset = \"quick\"\n", &[]).contains("must be fast, balanced, best")
+        );
         assert!(fault("[http]\naddress = \"localhost\"\n", &[]).contains("with a port"));
         assert!(fault("", &[("BACKLOT_ENCODER_SLOTS", "two")]).contains("must be a whole number"));
-        assert!(fault("", &[("BACKLOT_ENCODER_SLOTS", "999")]).contains("env BACKLOT_ENCODER_SLOTS"));
-        assert!(fault("[[users]]\nname = \"a\"\nkey = \"b\"\n", &[]).starts_with("E0102 [[users]]"));
+        assert!(
+            fault("", &[("BACKLOT_ENCODER_SLOTS", "999")]).contains("env BACKLOT_ENCODER_SLOTS")
+        );
+        assert!(
+            fault("[[users]]\nname = \"a\"\nkey = \"b\"\n", &[]).starts_with("E0102 [[users]]")
+        );
     }
 
     #[test]

@@ -21,7 +21,11 @@ pub(crate) fn run(args: ConfigArgs) -> Result<Done, Fault> {
             text.push_str(&format!("{line}\n"));
         } else {
             let value = value.as_ref().map_or_else(|| "(unset)".to_owned(), ToString::to_string);
-            text.push_str(&format!("{:<46} # {origin}; {}\n", format!("{path} = {value}"), key.doc));
+            text.push_str(&format!(
+                "{:<46} # {origin}; {}\n",
+                format!("{path} = {value}"),
+                key.doc
+            ));
         }
     }
     for user in &loaded.config.users {

@@ -86,11 +86,7 @@ impl Bar {
         let before = *self.frames_before.get_or_insert(done);
         let secs = self.begun.elapsed().as_secs_f64();
         let speed = if 0.0 < secs { done.saturating_sub(before) as f64 / secs } else { 0.0 };
-        let mut text = format!(
-            "{}: {} stored",
-            self.name,
-            percent(summary.stored_permille),
-        );
+        let mut text = format!("{}: {} stored", self.name, percent(summary.stored_permille),);
         if 0 < in_flight {
             text.push_str(&format!(", {} in flight", percent(summary.in_flight_permille)));
         }
@@ -109,7 +105,8 @@ impl Bar {
 }
 
 fn line() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new_spinner().with_style(style)
 }
 
