@@ -41,7 +41,7 @@ pub(crate) fn run(args: RunsArgs) -> Result<Done, Fault> {
                 _ => format!("/api/v1/invocations?limit={LIST}"),
             };
             let answer = runtime.block_on(client::get(args.http, &path))?.unwrap_or_default();
-            let runs = answer["invocations"].as_array().cloned().unwrap_or_default();
+            let runs = list_of(&answer, "invocations");
             let line = |run: &Value| if args.json { format!("{run}\n") } else { row(run) };
             let head = if args.json || runs.is_empty() {
                 String::new()
@@ -66,6 +66,14 @@ fn clean(text: &str) -> String {
 
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(value: &Value, path: &str) -> u64 {
+    value.pointer(path).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn list_of(value: &Value, name: &str) -> Vec<Value> {
+    value.get(name).and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 /// To the second, without the zone.
@@ -102,25 +110,29 @@ fn show(run: &Value) -> String {
     line("accepted", &moment(run, "/accepted_at"));
     line("started", &moment(run, "/started_at"));
     line("ended", &moment(run, "/ended_at"));
-    line("cpu", &format!("{} ms", run["cost"]["cpu_ms"]));
-    let lists = |name: &str| run[name].as_array().cloned().unwrap_or_default();
-    for strand in lists("progress") {
-        let done = format!("{} of {} {}", strand["done"], strand["total"], text(&strand, "/unit"));
+    line("cpu", &format!("{} ms", number(run, "/cost/cpu_ms")));
+    for strand in list_of(run, "progress") {
+        let done = format!(
+            "{} of {} {}",
+            number(&strand, "/done"),
+            number(&strand, "/total"),
+            text(&strand, "/unit")
+        );
         line(&format!("  {}", text(&strand, "/name")), &done);
     }
-    for attempt in lists("attempts") {
+    for attempt in list_of(run, "attempts") {
         let outcome = text(&attempt, "/outcome");
         let outcome = if outcome.is_empty() { "running" } else { outcome };
         let reason = text(&attempt, "/reason");
-        line(&format!("attempt {}", attempt["number"]), &format!("{outcome} {reason}"));
+        line(&format!("attempt {}", number(&attempt, "/number")), &format!("{outcome} {reason}"));
     }
-    for child in lists("children") {
+    for child in list_of(run, "children") {
         line(
             &format!("  {}", text(&child, "/key")),
             &format!("{:<9} {}", text(&child, "/state"), text(&child, "/id")),
         );
     }
-    for entry in lists("logs") {
+    for entry in list_of(run, "logs") {
         line(&moment(&entry, "/time"), text(&entry, "/text"));
     }
     page
