@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use backlot_gateway::web::Work;
-use backlot_ledger::{Invocation, InvocationFilter, InvocationId, State};
+use backlot_ledger::{AttemptOutcome, Invocation, InvocationFilter, InvocationId, State};
 use serde_json::{Value, json};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
@@ -192,12 +192,17 @@ async fn ended(node: &Node, root: &InvocationId) -> Result<Option<End>, Fault> {
                 .map_err(|err| node::internal("reading the encoder's answer", &err))?;
             Some(End::Ready(content))
         }
-        // Rejected at once; what runs out of attempts counts its failures.
-        State::Failed if job.failures == 0 => Some(End::Rejected(reason)),
-        State::Failed => Some(End::Failed(reason)),
-        State::Cancelled => Some(End::Failed(reason)),
+        State::Failed if rejected(node, root).await? => Some(End::Rejected(reason)),
+        State::Failed | State::Cancelled => Some(End::Failed(reason)),
         State::Queued | State::Running | State::Parked => None,
     })
+}
+
+/// Whether the encoder said that it can never work, rather than run out of attempts.
+async fn rejected(node: &Node, root: &InvocationId) -> Result<bool, Fault> {
+    let attempts = node.ledger.attempts(root).await;
+    let attempts = attempts.map_err(|err| node::internal("reading the ledger", &err))?;
+    Ok(attempts.last().is_some_and(|last| last.outcome == Some(AttemptOutcome::Rejected)))
 }
 
 /// The newest invocation for a key, if any.
