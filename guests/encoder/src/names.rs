@@ -35,6 +35,20 @@ pub fn title(key: &str) -> &str {
     }
 }
 
+/// A language as playlists may write it (RFC 5646, section 2.1): letters and digits in groups of
+/// up to eight. `und` says nothing, and neither does what is no tag at all.
+pub fn language_tag(language: &str) -> Option<String> {
+    let mut groups = language.split('-');
+    let first = groups.next().unwrap_or_default();
+    let is_language = (2..=8).contains(&first.len())
+        && first.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && first != "und";
+    let are_subtags = groups.all(|group| {
+        (1..=8).contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    });
+    (is_language && are_subtags).then(|| language.to_owned())
+}
+
 /// A name of 16 hexadecimal digits for whatever these facts decide.
 pub fn digest(facts: &[&str]) -> String {
     let mut hash = Sha256::new();
@@ -104,6 +118,16 @@ mod tests {
         assert!(content_id("a", "日本.mp4").starts_with("film-"));
         assert!(content_id("a", &"x".repeat(1024)).len() <= SLUG_BYTES_MAX + 11);
         assert_eq!(title("a/.hidden"), ".hidden");
+    }
+
+    #[test]
+    fn only_language_tags_are_languages() {
+        for good in ["eng", "de", "pt-BR", "zh-Hant-TW"] {
+            assert_eq!(language_tag(good).as_deref(), Some(good));
+        }
+        for bad in ["und", "", "e", "1ng", "en_US", "en-", "\"><x", "```", "englishlong"] {
+            assert_eq!(language_tag(bad), None, "{bad}");
+        }
     }
 
     #[test]

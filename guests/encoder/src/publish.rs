@@ -16,7 +16,7 @@ use backlot_sdk::objects;
 use crate::announce::{AudioNote, Content, RungNote, SourceNote};
 use crate::fault::Fault;
 use crate::messages::{SoundDone, StreamCodec, StreamDone};
-use crate::names::{CONTENT_BUCKET, Keys, title};
+use crate::names::{CONTENT_BUCKET, Keys, language_tag, title};
 use crate::plan::Plan;
 use crate::store::{self, Sink};
 use crate::thumbnails::JPEG_QUALITY;
@@ -89,7 +89,7 @@ pub fn lay_out<'a>(
     let mut heard = Vec::new();
     let mut audio = Vec::new();
     for (number, sound) in sounds.iter().enumerate() {
-        let language = sound.language.clone().filter(|language| language != "und");
+        let language = sound.language.as_deref().and_then(language_tag);
         let name = match (&language, number) {
             (Some(language), 0) => language.clone(),
             (Some(language), number) => format!("{language} {}", number + 1),
