@@ -1,12 +1,12 @@
 //! What the world is told of a film: the pointer to it, and events.
 
 use backlot_sdk::context;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::fault::Fault;
 
 /// `content.json`: what a page or a player needs to know of a published film.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Content {
     /// The content id.
     pub id: String,
@@ -49,7 +49,7 @@ pub struct Content {
 }
 
 /// The upload that a film was made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceNote {
     /// Its bucket.
     pub bucket: String,
@@ -63,7 +63,7 @@ pub struct SourceNote {
 }
 
 /// One video rendition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RungNote {
     /// Such as `720p`.
     pub name: String,
@@ -80,7 +80,7 @@ pub struct RungNote {
 }
 
 /// One audio rendition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AudioNote {
     /// What a viewer chooses it by.
     pub name: String,
@@ -103,9 +103,9 @@ struct Failed<'a> {
     reason: &'a str,
 }
 
-/// Tell that a film can be watched.
-pub fn ready(content: &Content) -> Result<(), Fault> {
-    publish("content.ready", &content.id, serde_json::to_vec(content)?)
+/// Tell that a film can be watched; `content` is its `content.json`.
+pub fn ready(id: &str, content: &[u8]) -> Result<(), Fault> {
+    publish("content.ready", id, content.to_vec())
 }
 
 /// Tell why there will be none.

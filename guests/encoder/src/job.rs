@@ -10,7 +10,7 @@ use backlot_sdk::{Event, context};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::announce::{self, Content, SourceNote};
+use crate::announce::{self, SourceNote};
 use crate::fault::Fault;
 use crate::messages::{PartDone, PartOrder, SoundDone, SoundOrder, Upload};
 use crate::names::{self, Keys};
@@ -32,7 +32,7 @@ pub fn created(event: &Event) -> Result<Option<Vec<u8>>, Fault> {
     let (upload, source) = read_event(event)?;
     let id = names::content_id(&upload.bucket, &upload.key);
     match film(&upload, &source, &id) {
-        Ok(content) => Ok(Some(serde_json::to_vec(&content)?)),
+        Ok(content) => Ok(Some(content)),
         Err(Fault::Gone) => {
             remove_build(&id)?;
             Ok(None)
@@ -53,7 +53,8 @@ pub fn removed(event: &Event) -> Result<(), Fault> {
     sweep(&id, None)
 }
 
-fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Content, Fault> {
+/// Make, publish and announce a film; the answer is its `content.json`.
+fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Vec<u8>, Fault> {
     // Decide what to make; the same in each run.
     let plan: Plan = match recall("plan")? {
         Some(plan) => plan,
@@ -70,25 +71,24 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Content, Fault
 
     // Did an earlier run get to the end?
     let published = pointer(&keys)?;
-    if let Some(content) = &published
-        && content.build == plan.build
+    if let Some(pointer) = &published
+        && pointer.build == plan.build
     {
-        store::delete_under(&keys.work_prefix(), |_| false)?;
-        announce::ready(content)?;
-        return Ok(content.clone());
+        announce::ready(id, &pointer.content)?;
+        return Ok(pointer.content.clone());
     }
 
     // Encode: one child a part, one an audio track.
     let (sound_ids, part_ids) = start(upload, &plan, &keys)?;
     report(&plan, &[]);
-    let parts: Vec<PartDone> = wait(&part_ids, &sound_ids, &plan)?;
-    let sounds: Vec<SoundDone> = outcomes(&sound_ids, &sound_ids, &part_ids)?;
+    let sounds: Vec<SoundDone> = outcomes(&sound_ids, &part_ids)?;
+    let parts: Vec<PartDone> = wait(&part_ids, &plan)?;
 
     // Put together, check, and lay out what will be published.
     let film = validate::film(&plan, parts)?;
     let laid_out = publish::lay_out(&plan, &keys, &film, &sounds)?;
-    let previous = published.map(|content| content.build);
-    let content = laid_out.content(source, previous.clone());
+    let previous = published.map(|pointer| pointer.build);
+    let content = serde_json::to_vec(&laid_out.content(source, previous.clone()))?;
 
     // Viewers of the film before this one keep theirs; what is older goes, and so does the work.
     store::delete_under(&keys.content_prefix(), |key| {
@@ -98,8 +98,8 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Content, Fault
     })?;
 
     // The one write that publishes.
-    store::put(&keys.pointer(), "application/json", &serde_json::to_vec(&content)?)?;
-    announce::ready(&content)?;
+    store::put(&keys.pointer(), "application/json", &content)?;
+    announce::ready(id, &content)?;
     Ok(content)
 }
 
@@ -148,23 +148,20 @@ fn start(upload: &Upload, plan: &Plan, keys: &Keys) -> Result<(Vec<String>, Vec<
 }
 
 /// Wait for the parts, group by group in the order they were started.
-fn wait(parts: &[String], sounds: &[String], plan: &Plan) -> Result<Vec<PartDone>, Fault> {
+fn wait(parts: &[String], plan: &Plan) -> Result<Vec<PartDone>, Fault> {
     let mut done: Vec<PartDone> = Vec::new();
     for group in parts.chunks(parts.len().div_ceil(WAITS).max(1)) {
-        done.extend(outcomes(group, parts, sounds)?);
+        done.extend(outcomes(group, parts)?);
         report(plan, &done);
     }
     Ok(done)
 }
 
-/// The answers of these children. If one failed, it and all `others` are ended.
-fn outcomes<T: DeserializeOwned>(
-    ids: &[String],
-    others: &[String],
-    more: &[String],
-) -> Result<Vec<T>, Fault> {
+/// The answers of these children. If one failed, the `others` are ended.
+fn outcomes<T: DeserializeOwned>(ids: &[String], others: &[String]) -> Result<Vec<T>, Fault> {
     let mut answers = Vec::new();
-    for outcome in children::wait(ids)? {
+    let ended = if ids.is_empty() { Vec::new() } else { children::wait(ids)? };
+    for outcome in ended {
         let reason = match outcome.ending {
             Ending::Succeeded(Some(answer)) => {
                 answers.push(serde_json::from_slice(&answer)?);
@@ -172,19 +169,19 @@ fn outcomes<T: DeserializeOwned>(
             }
             Ending::Succeeded(None) => "a part of the work gave no answer".to_owned(),
             Ending::Failed(reason) if reason == Fault::Gone.to_string() => {
-                cancel(others.iter().chain(more))?;
+                cancel(others)?;
                 return Err(Fault::Gone);
             }
             Ending::Failed(reason) => reason,
             Ending::Cancelled => "the encoding was cancelled".to_owned(),
         };
-        cancel(others.iter().chain(more))?;
+        cancel(others)?;
         return Err(Fault::Publisher(reason));
     }
     Ok(answers)
 }
 
-fn cancel<'a>(ids: impl Iterator<Item = &'a String>) -> Result<(), Fault> {
+fn cancel(ids: &[String]) -> Result<(), Fault> {
     for id in ids {
         children::cancel(id)?;
     }
@@ -195,7 +192,7 @@ fn cancel<'a>(ids: impl Iterator<Item = &'a String>) -> Result<(), Fault> {
 fn remove_build(id: &str) -> Result<(), Fault> {
     let Some(plan) = recall::<Plan>("plan")? else { return sweep(id, None) };
     let keys = Keys { id: id.to_owned(), build: plan.build };
-    if pointer(&keys)?.is_some_and(|content| content.build == keys.build) {
+    if pointer(&keys)?.is_some_and(|pointer| pointer.build == keys.build) {
         return store::delete_under(&keys.work_prefix(), |_| false);
     }
     store::delete_under(&keys.build_prefix(), |_| false)
@@ -204,20 +201,31 @@ fn remove_build(id: &str) -> Result<(), Fault> {
 /// Delete every build of a content but the published one, the one before it, and `own`.
 fn sweep(id: &str, own: Option<&str>) -> Result<(), Fault> {
     let keys = Keys { id: id.to_owned(), build: String::new() };
-    let content = pointer(&keys)?;
-    let published = content.as_ref().map(|content| content.build.as_str());
-    let previous = content.as_ref().and_then(|content| content.previous.as_deref());
+    let pointer = pointer(&keys)?;
+    let published = pointer.as_ref().map(|pointer| pointer.build.as_str());
+    let previous = pointer.as_ref().and_then(|pointer| pointer.previous.as_deref());
     store::delete_under(&keys.content_prefix(), |key| match names::build_of(id, key) {
         None => true,
         build => [published, previous, own].contains(&build),
     })
 }
 
-fn pointer(keys: &Keys) -> Result<Option<Content>, Fault> {
-    match store::get(&keys.pointer())? {
-        Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        None => Ok(None),
-    }
+/// What is published of a content. Only what is needed here is read, so that what other versions
+/// of this guest wrote is understood too.
+#[derive(Deserialize)]
+struct Pointer {
+    build: String,
+    #[serde(default)]
+    previous: Option<String>,
+    /// All of `content.json`.
+    #[serde(skip)]
+    content: Vec<u8>,
+}
+
+fn pointer(keys: &Keys) -> Result<Option<Pointer>, Fault> {
+    let Some(content) = store::get(&keys.pointer())? else { return Ok(None) };
+    let pointer: Pointer = serde_json::from_slice(&content)?;
+    Ok(Some(Pointer { content, ..pointer }))
 }
 
 fn recall<T: DeserializeOwned>(name: &str) -> Result<Option<T>, Fault> {
