@@ -39,7 +39,9 @@ struct Film {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = options(std::env::args().skip(1))?;
-    println!("| lines | speed | quantizer | fps a core | kbit/s | bytes | PSNR-Y dB | longest step ms | memory MB |");
+    println!(
+        "| lines | speed | quantizer | fps a core | kbit/s | bytes | PSNR-Y dB | longest step ms | memory MB |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     for path in &options.films {
         let film = read_film(path, options.frames).with_context(|| path.clone())?;

@@ -7,6 +7,10 @@
 //! rungs of a session take turns. rav1e is built without its thread pool: a step runs on the thread
 //! that took it and nowhere else.
 //!
+//! rav1e cannot be stopped inside a frame, and a key frame at a slow preset takes seconds. So when a
+//! session is removed in the middle of a step, its thread is given the lowest priority, a new
+//! thread takes over the slot at once, and the old one ends with its step.
+//!
 //! One mutex guards everything. A step takes milliseconds and the lock microseconds, and it is
 //! never held during a step or an `.await`.
 
@@ -16,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, setpriority_process};
+use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
@@ -23,6 +29,10 @@ use crate::frame::CheckedFrame;
 
 /// Bytes of stack of an encoding thread: rav1e recurses over partitions with large arrays.
 const STACK_BYTES: usize = 8 << 20;
+
+/// Nice value of a thread whose work nobody wants any more: the lowest priority. Beside a thread
+/// at 10 it gets an eighth of a core (kernel's sched_prio_to_weight: 15 to 110).
+const ABANDONED_NICENESS: i32 = 19;
 
 /// Packets that may wait for the caller, in bytes. Beyond it a session's rungs stand still.
 pub const UNDELIVERED_BYTES_MAX: usize = 32 << 20;
@@ -180,7 +190,20 @@ struct PoolState {
     next_session: u64,
     /// Memory to free where it delays nobody: encoders of dropped sessions.
     garbage: Vec<SessionState>,
+    /// Steps being done.
+    running: Vec<Running>,
+    /// Threads that should end because another took their slot.
+    surplus: usize,
     stopping: bool,
+}
+
+/// A step being done.
+#[derive(Clone, Copy)]
+struct Running {
+    session: u64,
+    thread: Pid,
+    /// The session was removed, and another thread has the slot.
+    abandoned: bool,
 }
 
 impl PoolState {
@@ -211,7 +234,7 @@ pub struct Counters {
     pub packet_bytes: u64,
     /// CPU time of the steps.
     pub cpu: Duration,
-    /// The longest step so far in CPU time: how long a cancelled session may still hold a slot.
+    /// The longest step so far in CPU time: how long a cancelled session's thread may go on.
     pub longest_step: Duration,
 }
 
@@ -227,6 +250,8 @@ struct Totals {
 /// The threads' and callers' common ground.
 #[derive(Default)]
 pub(crate) struct Pool {
+    slots: usize,
+    niceness: i32,
     state: Mutex<PoolState>,
     work: Condvar,
     totals: Totals,
@@ -235,19 +260,20 @@ pub(crate) struct Pool {
 impl Pool {
     /// Start `slots` threads that live until [`Pool::stop`].
     pub(crate) fn start(slots: usize, niceness: i32) -> std::io::Result<Arc<Pool>> {
-        let pool = Arc::new(Pool::default());
-        for slot in 0..slots {
-            let thread_pool = pool.clone();
-            let spawned = std::thread::Builder::new()
-                .name(format!("encode-{slot}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || thread_pool.run(niceness));
-            if let Err(error) = spawned {
+        let pool = Arc::new(Pool { slots, niceness, ..Pool::default() });
+        for _ in 0..slots {
+            if let Err(error) = pool.start_thread() {
                 pool.stop();
                 return Err(error);
             }
         }
         Ok(pool)
+    }
+
+    fn start_thread(self: &Arc<Self>) -> std::io::Result<()> {
+        let pool = self.clone();
+        let builder = std::thread::Builder::new().name("encode".to_owned());
+        builder.stack_size(STACK_BYTES).spawn(move || pool.run()).map(drop)
     }
 
     /// Let the threads end after the step that they are doing.
@@ -265,19 +291,51 @@ impl Pool {
         id
     }
 
-    /// Forget a session. Steps being done end by themselves and their results are dropped.
-    pub(crate) fn remove(&self, id: u64) {
+    /// Forget a session. Steps being done for it end by themselves, on threads that no longer
+    /// hold a slot, and their results are dropped.
+    pub(crate) fn remove(self: &Arc<Self>, id: u64) {
         let mut state = self.lock();
-        if let Some(mut session) = state.sessions.remove(&id) {
-            // A few frames and packets are freed at once; the encoders, hundreds of MB, by a
-            // thread that has time.
-            session.packets.clear();
-            for rung in &mut session.rungs {
-                rung.inputs.clear();
-            }
-            state.garbage.push(session);
+        let Some(mut session) = state.sessions.remove(&id) else { return };
+        // A few frames and packets are freed at once; the encoders, hundreds of MB, by a thread
+        // that has time.
+        session.packets.clear();
+        for rung in &mut session.rungs {
+            rung.inputs.clear();
+        }
+        state.garbage.push(session);
+        let already = state.running.iter().filter(|step| step.abandoned).count();
+        let steps: Vec<Running> =
+            state.running.iter().filter(|step| step.session == id).copied().collect();
+        drop(state);
+        self.work.notify_one();
+        // Abandoned threads hold their encoder's memory: at most one for each slot, beyond that
+        // slots are taken until the step ends.
+        for step in steps.into_iter().take(self.slots.saturating_sub(already)) {
+            self.replace_thread(step);
+        }
+    }
+
+    /// Give the slot of a thread that is in the middle of `step` to a new thread.
+    fn replace_thread(self: &Arc<Self>, step: Running) {
+        if let Err(error) = self.start_thread() {
+            tracing::warn!(%error, "a cancelled step keeps its encoding slot until it ends");
+            return;
+        }
+        let mut state = self.lock();
+        let still = state.running.iter_mut().find(|running| {
+            running.session == step.session && running.thread == step.thread && !running.abandoned
+        });
+        let Some(running) = still else {
+            // The step ended meanwhile and its thread goes on: one thread too many.
+            state.surplus += 1;
             drop(state);
-            self.work.notify_one();
+            self.work.notify_all();
+            return;
+        };
+        running.abandoned = true;
+        // Under the lock, so that the thread is the one that we mean.
+        if let Err(error) = setpriority_process(Some(step.thread), ABANDONED_NICENESS) {
+            tracing::warn!(%error, "a cancelled step keeps its priority until it ends");
         }
     }
 
@@ -314,13 +372,18 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, niceness: i32) {
+    fn run(&self) {
         // On Linux priority belongs to the thread, and no process id means this thread.
-        if let Err(error) = rustix::process::setpriority_process(None, niceness) {
-            tracing::warn!(niceness, %error, "encoding threads keep the normal priority");
+        if let Err(error) = setpriority_process(None, self.niceness) {
+            tracing::warn!(self.niceness, %error, "encoding threads keep the normal priority");
         }
+        let thread = gettid();
         let mut state = self.lock();
         while !state.stopping {
+            if 0 < state.surplus {
+                state.surplus -= 1;
+                return;
+            }
             if !state.garbage.is_empty() {
                 let garbage = std::mem::take(&mut state.garbage);
                 drop(state);
@@ -332,13 +395,18 @@ impl Pool {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+            let session = work.session;
+            state.running.push(Running { session, thread, abandoned: false });
             drop(state);
-            self.do_step(work);
+            if self.do_step(work, thread) {
+                return;
+            }
             state = self.lock();
         }
     }
 
-    fn do_step(&self, work: Work) {
+    /// Do a step on this thread; true if it was abandoned meanwhile.
+    fn do_step(&self, work: Work, thread: Pid) -> bool {
         let Work { session: id, rung, mut task, input, accounts } = work;
         let before = clock_gettime(ClockId::ThreadCPUTime);
         let stepped = catch_unwind(AssertUnwindSafe(|| task.step(input)));
@@ -357,21 +425,27 @@ impl Pool {
         if let Err(reason) = &stepped {
             tracing::warn!(session = id, rung, reason, "encoding failed");
         }
-        // What is left over is dropped outside the lock.
-        let left_over = self.put_back(id, rung, task, stepped);
-        drop(left_over);
+        let mut state = self.lock();
+        // In the same breath as its result: who sees that a session is done sees no step of it.
+        let at = state.running.iter().position(|running| running.thread == thread);
+        let abandoned = at.is_some_and(|at| state.running.swap_remove(at).abandoned);
+        let left_over = self.put_back(&mut state, id, rung, task, stepped);
+        drop(state);
         self.work.notify_all();
+        // Freed outside the lock.
+        drop(left_over);
+        abandoned
     }
 
     /// Record a step's result; gives back the task if nobody needs it any more.
     fn put_back(
         &self,
+        state: &mut PoolState,
         id: u64,
         rung_index: usize,
         task: Box<dyn Task>,
         stepped: Result<Step, String>,
     ) -> Option<Box<dyn Task>> {
-        let mut state = self.lock();
         let Some(session) = state.sessions.get_mut(&id) else { return Some(task) };
         let Some(rung) = session.rungs.get_mut(rung_index) else { return Some(task) };
         let mut left_over = None;

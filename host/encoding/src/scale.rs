@@ -221,7 +221,8 @@ mod tests {
         let chroma = rav1e::prelude::ChromaSampling::Cs420;
         let mut target = Frame::<S>::new_with_padding(width, height, chroma, 88);
         Scaler::new(&picture, &rung).scale(source, &mut target).unwrap();
-        let mut sizes = [(width, height), (width / 2, height / 2), (width / 2, height / 2)].into_iter();
+        let mut sizes =
+            [(width, height), (width / 2, height / 2), (width / 2, height / 2)].into_iter();
         target.planes.map(|mut plane| {
             let (width, height) = sizes.next().unwrap();
             plane_rows(&mut plane).take(height).map(|row| row[..width].to_vec()).collect()
@@ -235,7 +236,10 @@ mod tests {
         [luma, (chroma_width, chroma_height), (chroma_width, chroma_height)].map(|(w, h)| {
             let plane = which;
             which += 1;
-            (0..h).flat_map(|y| (0..w).map(move |x| (x, y))).map(|(x, y)| value(plane, x, y)).collect()
+            (0..h)
+                .flat_map(|y| (0..w).map(move |x| (x, y)))
+                .map(|(x, y)| value(plane, x, y))
+                .collect()
         })
     }
 

@@ -144,8 +144,8 @@ pub struct Packet {
 }
 
 /// One encode of all rungs. Dropping it cancels: waiting frames and packets are gone at once, and
-/// what an encoding thread is doing for it at that moment ends with the step (one frame of one
-/// rung), whose result is dropped.
+/// its slots are free for others. What a thread is doing for it at that moment ends with the step
+/// (one frame of one rung) at the lowest priority, and the result is dropped.
 pub struct Session {
     shared: Arc<Shared>,
     id: u64,

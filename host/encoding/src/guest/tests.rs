@@ -29,8 +29,7 @@ fn settings() -> wit::Settings {
 }
 
 fn frame(number: u64) -> wit::Frame {
-    let Picture { width_px, height_px, bit_depth, chroma } =
-        Settings::from(settings()).picture;
+    let Picture { width_px, height_px, bit_depth, chroma } = Settings::from(settings()).picture;
     let Frame { y, u, v } =
         moving_frame(&Picture { width_px, height_px, bit_depth, chroma }, number);
     wit::Frame { y, u, v }

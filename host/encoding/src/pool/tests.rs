@@ -74,7 +74,7 @@ fn session(tasks: Vec<Teller>) -> SessionState {
 fn run_dry(pool: &Pool) {
     loop {
         let Some(work) = pool.lock().next_work() else { return };
-        pool.do_step(work);
+        pool.do_step(work, gettid());
     }
 }
 
@@ -100,8 +100,7 @@ fn the_oldest_session_goes_first_and_its_rungs_take_turns() {
     }
     run_dry(&pool);
     let told = log.lock().unwrap().clone();
-    let expected =
-        [("old", 0), ("old", 1), ("old", 0), ("old", 1), ("young", 0), ("young", 0)];
+    let expected = [("old", 0), ("old", 1), ("old", 0), ("old", 1), ("young", 0), ("young", 0)];
     assert_eq!(told, expected);
 }
 
@@ -155,27 +154,49 @@ fn rungs_stand_still_while_too_much_is_undelivered() {
     assert_eq!(pool.with_session(id, |session| session.packets.len()), Some(2));
 }
 
+/// One slot whose thread is in the middle of a step of the session that is removed.
 #[test]
-fn removing_a_session_does_not_wait_for_its_step() {
+fn removing_a_session_frees_its_slot_in_the_middle_of_a_step() {
     let pool = Pool::start(1, 0).unwrap();
     let running = Arc::new(AtomicUsize::new(0));
     let go_on = Arc::new((Mutex::new(false), Condvar::new()));
-    let sleeper = Sleeper { running: running.clone(), go_on: go_on.clone() };
-    let state = SessionState::new(vec![Box::new(sleeper)], Vec::new(), Arc::new(Notify::new()));
-    let id = pool.add(state);
-    pool.wake();
+    let sleeper = || Sleeper { running: running.clone(), go_on: go_on.clone() };
+    let add = |task: Box<dyn Task>| {
+        let id = pool.add(SessionState::new(vec![task], Vec::new(), Arc::new(Notify::new())));
+        pool.wake();
+        id
+    };
+    let abandoned = add(Box::new(sleeper()));
     wait_until("the step begins", || running.load(Ordering::SeqCst) == 1);
 
     let start = Instant::now();
-    pool.remove(id);
+    pool.remove(abandoned);
     assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
-    assert!(pool.with_session(id, |_| ()).is_none());
-    assert_eq!(pool.counters().steps, 0, "the step still runs");
+    assert!(pool.with_session(abandoned, |_| ()).is_none());
+    let thread = pool.lock().running[0].thread;
+    let niceness = rustix::process::getpriority_process(Some(thread)).unwrap();
+    assert_eq!(niceness, ABANDONED_NICENESS);
+
+    let log = Log::default();
+    let next = add(Box::new(teller("next", 0, &log)));
+    pool.with_session(next, |session| session.push(frame()));
+    pool.wake();
+    wait_until("another session has the slot", || log.lock().unwrap().len() == 1);
+    assert_eq!(pool.counters().steps, 1, "the abandoned step still runs");
+
+    // There is one replacement for each slot; the next removed session's step keeps it.
+    let second = add(Box::new(sleeper()));
+    wait_until("the second step begins", || running.load(Ordering::SeqCst) == 2);
+    pool.remove(second);
+    let abandoned = pool.lock().running.iter().filter(|step| step.abandoned).count();
+    assert_eq!(abandoned, 1);
 
     *go_on.0.lock().unwrap() = true;
     go_on.1.notify_all();
-    wait_until("the step ends", || pool.counters().steps == 1);
-    wait_until("its memory is freed", || pool.lock().garbage.is_empty());
+    wait_until("the steps end", || pool.lock().running.is_empty());
+    wait_until("their memory is freed", || pool.lock().garbage.is_empty());
+    // This test's handle and the one thread of the one slot.
+    wait_until("the abandoned thread ends", || Arc::strong_count(&pool) == 2);
     pool.stop();
 }
 
