@@ -156,7 +156,11 @@ async fn guest(
     let state = store.into_data();
     let cpu = cpu + state.encoding.cpu_time();
     let cpu_ms = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX);
-    let cost = Cost { cpu_ms, ..Cost::default() };
+    let cost = Cost {
+        cpu_ms,
+        bytes_in: state.storage.bytes_read(),
+        bytes_out: state.storage.bytes_written(),
+    };
     let peak_memory_bytes = state.limiter.peak_bytes();
     tracing::debug!(invocation = %fence.invocation, cpu_ms, peak_memory_bytes, "guest ended");
     (ended, Used { cost, refusal: state.limiter.refusal() })

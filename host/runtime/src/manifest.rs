@@ -327,3 +327,94 @@ fn at_most(key: &str, value: usize, most: usize) -> Result<(), ManifestError> {
 fn out_of_range(key: &str, value: String, limit: impl Into<String>) -> ManifestError {
     ManifestError::OutOfRange { key: key.into(), value, limit: limit.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, source: &str, subject: &str) -> Event {
+        Event::json(source, kind, Some(subject.to_owned()), b"{}".to_vec())
+    }
+
+    #[test]
+    fn a_name_is_enough_and_grants_nothing() {
+        let manifest = Manifest::parse("name = \"f\"").unwrap();
+        assert!(manifest.triggers.is_empty() && manifest.env.is_empty());
+        assert_eq!(manifest.grants, Grants::default());
+        assert_eq!(manifest.limits.memory_bytes(), 256 << 20);
+        assert_eq!(manifest.limits.wall(), Duration::from_secs(900));
+        assert_eq!(manifest.retry.policy().attempts, 4);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_value_and_limit() {
+        for (rest, wanted) in [
+            ("[limits]\nmemory_megabytes = 0", "limits.memory_megabytes is 0, must be 1 to 16384"),
+            ("[limits]\nwall_secs = 700000", "limits.wall_secs is 700000, must be 1 to 604800"),
+            ("[limits]\nlog_kilobytes = 5000", "limits.log_kilobytes is 5000, must be 1 to 4096"),
+            ("[retry]\nattempts = 0", "retry.attempts is 0, must be 1 to 100"),
+            ("[retry]\nbase_secs = 9\ncap_secs = 3", "retry.cap_secs is 3, must be 9 to 86400"),
+            ("[limits]\nmemory = 5", "unknown field `memory`"),
+            ("colour = 1", "unknown field `colour`"),
+            ("[grants]\nnetwork = true", "unknown field `network`"),
+            (
+                "[grants]\nstorage = [{ bucket = \"b\", access = [\"own\"] }]",
+                "unknown variant `own`",
+            ),
+            ("[[triggers]]\ntype = \"cron\"", "unknown variant `cron`"),
+            (
+                "[[triggers]]\ntype = \"object\"\nbucket = \"b\"\nevents = []",
+                "triggers.events is []",
+            ),
+            ("[[triggers]]\ntype = \"event\"\nkind = \"\"", "triggers.kind is empty"),
+            ("[grants]\nchildren = [\"No\"]", "grants.children is \"No\""),
+            ("[env]\n\"A=B\" = \"c\"", "env is \"A=B\", must be a name without `=`"),
+        ] {
+            let error = Manifest::parse(&format!("name = \"f\"\n{rest}")).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{rest}: {error}");
+        }
+        for name in ["", "Encoder", "9lives", "-f", "a_b", &"a".repeat(65)] {
+            let error = Manifest::parse(&format!("name = {name:?}")).unwrap_err().to_string();
+            assert!(error.contains("must be 1 to 64 of a-z, 0-9 and -"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn object_triggers_match_bucket_change_prefix_and_suffix() {
+        let manifest = Manifest::parse(
+            "name = \"f\"\n[[triggers]]\ntype = \"object\"\nbucket = \"uploads\"\n\
+             events = [\"created\"]\nprefix = \"in/\"\nsuffixes = [\".mp4\", \".mkv\"]\n\
+             concurrency = \"newest-wins\"",
+        )
+        .unwrap();
+        let trigger = manifest.triggers.first().unwrap();
+        for (kind, source, key, matches) in [
+            ("backlot.object.created", "/buckets/uploads", "in/a.mp4", true),
+            ("backlot.object.created", "/buckets/uploads", "in/a.mkv", true),
+            ("backlot.object.created", "/buckets/uploads", "in/a.txt", false),
+            ("backlot.object.created", "/buckets/uploads", "out/a.mp4", false),
+            ("backlot.object.created", "/buckets/uploads2", "in/a.mp4", false),
+            ("backlot.object.removed", "/buckets/uploads", "in/a.mp4", false),
+            ("content.ready", "/buckets/uploads", "in/a.mp4", false),
+        ] {
+            let found = trigger.matches(&event(kind, source, key));
+            assert_eq!(found.is_some(), matches, "{kind} {source} {key}");
+        }
+        let found =
+            trigger.matches(&event("backlot.object.created", "/buckets/uploads", "in/a.mp4"));
+        let concurrency = found.unwrap().unwrap();
+        assert_eq!(concurrency.key, "/buckets/uploads/in/a.mp4");
+        assert_eq!(concurrency.policy, ConcurrencyPolicy::NewestWins);
+    }
+
+    #[test]
+    fn event_triggers_match_the_kind_alone() {
+        let manifest = Manifest::parse(
+            "name = \"f\"\n[[triggers]]\ntype = \"event\"\nkind = \"content.ready\"",
+        )
+        .unwrap();
+        let trigger = manifest.triggers.first().unwrap();
+        assert!(trigger.matches(&event("content.ready", "/functions/encoder", "film")).is_some());
+        assert!(trigger.matches(&event("content.ready2", "/functions/encoder", "film")).is_none());
+    }
+}

@@ -52,12 +52,13 @@ mod tests {
         assert!(waiting.cpu() < Duration::from_millis(20), "{:?}", waiting.cpu());
 
         let mut working = Metered::new(async {
-            let until = thread_cpu() + Duration::from_millis(30);
-            while thread_cpu() < until {
+            for _ in 0..3 {
+                let until = thread_cpu() + Duration::from_millis(10);
+                while thread_cpu() < until {}
                 tokio::task::yield_now().await;
             }
         });
         (&mut working).await;
-        assert!(Duration::from_millis(25) < working.cpu(), "{:?}", working.cpu());
+        assert!(Duration::from_millis(30) <= working.cpu(), "{:?}", working.cpu());
     }
 }

@@ -71,13 +71,28 @@ pub struct StorageCtx {
     function: String,
     /// Readers and writers open now.
     handles: u32,
+    bytes_read: u64,
+    bytes_written: u64,
 }
 
 impl StorageCtx {
     /// The capability of one attempt of a function.
     #[must_use]
     pub fn new(store: Store, function: String, grants: Vec<Grant>, fence: Fence) -> StorageCtx {
-        StorageCtx { store, grants, fence, function, handles: 0 }
+        let (handles, bytes_read, bytes_written) = (0, 0, 0);
+        StorageCtx { store, grants, fence, function, handles, bytes_read, bytes_written }
+    }
+
+    /// Bytes of objects that the guest has read, for its account.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Bytes that the guest has written to objects, finished or not, for its account.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.bytes_written
     }
 
     fn allow(&self, access: Access, bucket: &str, key: &str) -> Result<(), wit::Error> {
@@ -176,6 +191,7 @@ impl wit::HostReader for StorageView<'_> {
             return Ok(Err(err));
         }
         let bytes = self.reader(&handle)?.read_at(offset, len as usize).await;
+        self.ctx.bytes_read += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         Ok(bytes.map(Vec::from).map_err(convert_error))
     }
 
@@ -191,6 +207,7 @@ impl wit::HostWriter for StorageView<'_> {
         if let Err(err) = at_most("bytes of one write", data.len() as u64, CALL_BYTES_MAX) {
             return Ok(Err(err));
         }
+        self.ctx.bytes_written += data.len() as u64;
         let slot = self.writer(&handle)?;
         let Some(writer) = slot.0.as_mut() else { return Ok(Err(spent())) };
         let answer = writer.write(Bytes::from(data)).await;
