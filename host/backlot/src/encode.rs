@@ -244,8 +244,8 @@ fn report(
             "master": master,
             "frames": frames,
             "duration_ms": content["duration_ms"],
-            "rungs": content["rungs"],
-            "audio": content["audio"],
+            "rungs": in_folder(&content["rungs"]),
+            "audio": in_folder(&content["audio"]),
             "encoder": content["encoder"],
             "preset": content["preset"],
             "bytes": exported.bytes,
@@ -261,6 +261,19 @@ fn report(
         indicatif::DecimalBytes(exported.bytes),
     );
     Ok(())
+}
+
+/// Renditions with the names their files have in the output folder.
+fn in_folder(renditions: &Value) -> Value {
+    let mut renditions = renditions.clone();
+    for one in renditions.as_array_mut().into_iter().flatten() {
+        if let Some(Value::String(file)) = one.get_mut("file")
+            && let Some((_, name)) = file.rsplit_once('/')
+        {
+            *file = name.to_owned();
+        }
+    }
+    renditions
 }
 
 /// What is in the way of removing the state must not spoil a finished film.
