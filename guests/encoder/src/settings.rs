@@ -1,5 +1,9 @@
 //! What the operator chose, from the environment of the function.
 
+/// The quality where none is chosen: 360 lines at about 690 kbit/s and 38 dB, 720 lines at about
+/// 1,450 kbit/s and 40 dB.
+const QUALITY: u8 = 60;
+
 /// How much time an encode may take for its quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
@@ -16,7 +20,7 @@ pub enum Preset {
 pub struct Settings {
     /// `BACKLOT_PRESET`: `fast`, `balanced` or `best`. Default balanced.
     pub preset: Preset,
-    /// `BACKLOT_QUALITY`: 0 (smallest) to 100 (best). Default: the preset's.
+    /// `BACKLOT_QUALITY`: 0 (smallest) to 100 (best). Default 60.
     pub quality: Option<u8>,
     /// `BACKLOT_PART_SECS`: longest part in seconds, at least 1.
     pub part_secs: Option<u64>,
@@ -93,7 +97,9 @@ impl Settings {
         Ok(settings)
     }
 
-    /// rav1e's speed.
+    /// rav1e's speed. Measured on real footage: 10 makes three to four times the frames of 6 at 12
+    /// to 18 % more bytes for the same likeness; 4 saves another 1 % for 1.7 times the time, and
+    /// what is slower saves next to nothing.
     pub fn speed(&self) -> u8 {
         match self.preset {
             Preset::Fast => 10,
@@ -102,27 +108,20 @@ impl Settings {
         }
     }
 
-    /// rav1e's quantizer for a rung of so many lines.
+    /// rav1e's quantizer for a rung of so many lines. The same for all presets: a slower one spends
+    /// its time on fewer bytes, not on another likeness. Ten steps are about 30 to 40 % of the
+    /// bytes and 1.2 dB. The larger the picture, the coarser: the same quantizer gives it more.
     pub fn quantizer(&self, lines: u32) -> u8 {
-        // A small picture is shown enlarged: its faults too.
-        let by_lines: i32 = match lines {
-            0..=399 => -10,
-            400..=649 => -5,
-            650..=899 => 0,
-            900..=1799 => 5,
-            _ => 10,
+        let coarser = match lines {
+            ..=432 => 0,
+            ..=600 => 4,
+            ..=800 => 8,
+            ..=1_200 => 14,
+            ..=1_600 => 18,
+            _ => 22,
         };
-        let base = match self.preset {
-            Preset::Fast => 105,
-            Preset::Balanced => 100,
-            Preset::Best => 90,
-        };
-        let chosen = match self.quality {
-            // 50 is about the balanced preset; each step is 1.6 steps of the quantizer.
-            Some(quality) => 180 - i32::from(quality) * 8 / 5,
-            None => base,
-        };
-        u8::try_from((chosen + by_lines).clamp(1, 255)).unwrap_or(255)
+        let quality = i32::from(self.quality.unwrap_or(QUALITY).min(100));
+        u8::try_from((200 + coarser - quality * 8 / 5).clamp(1, 255)).unwrap_or(255)
     }
 }
 
@@ -152,7 +151,9 @@ mod tests {
         assert_eq!(settings.speed(), 10);
         assert_eq!(settings.rungs, Some(vec![360, 720]));
         assert!(settings.mp4);
-        assert_eq!(settings.quantizer(720), 20);
+        assert_eq!(settings.quantizer(720), 48);
+        let usual = [360, 540, 720, 1080].map(|lines| read(&[]).unwrap().quantizer(lines));
+        assert_eq!(usual, [104, 108, 112, 118]);
     }
 
     #[test]
