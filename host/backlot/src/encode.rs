@@ -66,6 +66,7 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
     let env = settings(args);
     let node = Node::open(Setup {
         data: &state,
+        cache: cache(&state),
         slots: args.jobs.map(usize::from),
         niceness: NICENESS,
         uploads_at_once: 1,
@@ -126,6 +127,15 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
             Err(fault)
         }
     }
+}
+
+/// Compiled guests are kept for the next encode: in the user's cache folder, where there is one.
+fn cache(state: &Path) -> PathBuf {
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user =
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    user.map_or_else(|| state.join("cache"), |cache| cache.join("backlot"))
 }
 
 /// What the guest gets to know, as the server tells it.

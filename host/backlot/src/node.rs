@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backlot_encoding::{Encoder, EncoderConfig};
@@ -29,6 +29,8 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Setup<'a> {
     pub(crate) data: &'a Path,
+    /// Folder of compiled guests.
+    pub(crate) cache: PathBuf,
     /// Parts encoded at once; None: one a core.
     pub(crate) slots: Option<usize>,
     pub(crate) niceness: i32,
@@ -63,7 +65,7 @@ impl Node {
         }
         let mut encoding = EncoderConfig { niceness: setup.niceness, ..EncoderConfig::default() };
         encoding.slots = setup.slots.unwrap_or(encoding.slots);
-        let mut config = RuntimeConfig::new(setup.data.join("cache"));
+        let mut config = RuntimeConfig::new(setup.cache);
         config.child_workers = encoding.slots;
         config.root_workers = setup.uploads_at_once;
         let encoder = Encoder::new(encoding)
