@@ -62,7 +62,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn print_table(table: &BTreeMap<(u32, u32, &'static str), Vec<Measured>>) {
-    println!("\nlines speed who            wall s   CPU s    bytes     PSNR   MiB  wall/ours CPU/ours");
+    println!(
+        "\nlines speed who            wall s   CPU s    bytes     PSNR   MiB  wall/ours CPU/ours"
+    );
     for ((lines, speed, name), runs) in table {
         let median = Measured::median(runs);
         let ours = table.get(&(*lines, *speed, peers::OURS)).map(|runs| Measured::median(runs));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use backlot_tests::server::Server;
 
 use crate::GOP_FRAMES;
@@ -14,8 +14,12 @@ use crate::measure::{Measured, cpu_secs, peak_mib, psnr_db, timed};
 /// How our rows are called.
 pub(crate) const OURS: &str = "backlot";
 const ENCODE_MAX: Duration = Duration::from_secs(3_600);
-/// The same for everybody who counts in rav1e's quantizer.
-const QUANTIZER: u32 = 100;
+
+/// What the encoder guest chooses at its default quality (guests/encoder/src/settings.rs), for
+/// everybody who counts in rav1e's quantizer.
+fn quantizer(lines: u32) -> u32 {
+    if lines <= 432 { 104 } else { 112 }
+}
 
 /// Measure everybody once.
 pub(crate) fn all(
@@ -27,8 +31,8 @@ pub(crate) fn all(
 ) -> anyhow::Result<Vec<(&'static str, Measured)>> {
     Ok(vec![
         (OURS, backlot(source, raw, lines, speed)?),
-        ("rav1e", rav1e(raw, speed, &[], folder)?),
-        ("rav1e --tiles 2", rav1e(raw, speed, &["--tiles", "2"], folder)?),
+        ("rav1e", rav1e(raw, lines, speed, &[], folder)?),
+        ("rav1e --tiles 2", rav1e(raw, lines, speed, &["--tiles", "2"], folder)?),
         ("svt-av1 (ffmpeg)", svt(raw, speed, folder)?),
     ])
 }
@@ -36,16 +40,17 @@ pub(crate) fn all(
 /// A running server, warm: upload with an S3 client until the film is ready.
 fn backlot(source: &Path, raw: &Path, lines: u32, speed: u32) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir()?;
-    let (speed, quantizer) = (speed.to_string(), QUANTIZER.to_string());
+    let preset = match speed {
+        10 => "fast",
+        6 => "balanced",
+        4 => "best",
+        _ => bail!("no preset has speed {speed}"),
+    };
     let rung = format!("{lines}p");
     let server = Server::start_with(
         folder.path(),
         &[],
-        &[
-            ("BACKLOT_ENCODER_SPEED", &speed),
-            ("BACKLOT_ENCODER_QUANTIZER", &quantizer),
-            ("BACKLOT_ENCODER_RUNGS", &rung),
-        ],
+        &[("BACKLOT_ENCODER_PRESET", preset), ("BACKLOT_ENCODER_RUNGS", &rung)],
     )?;
     let cpu_before = cpu_secs(server.pid())?;
     let begun = Instant::now();
@@ -69,12 +74,18 @@ fn backlot(source: &Path, raw: &Path, lines: u32, speed: u32) -> anyhow::Result<
     Ok(measured)
 }
 
-fn rav1e(raw: &Path, speed: u32, more: &[&str], folder: &Path) -> anyhow::Result<Measured> {
+fn rav1e(
+    raw: &Path,
+    lines: u32,
+    speed: u32,
+    more: &[&str],
+    folder: &Path,
+) -> anyhow::Result<Measured> {
     let out = folder.join("rav1e.ivf");
     let gop = GOP_FRAMES.to_string();
     let mut command = Command::new("rav1e");
     command.arg(raw).args(["--overwrite", "--output"]).arg(&out);
-    command.args(["--speed", &speed.to_string(), "--quantizer", &QUANTIZER.to_string()]);
+    command.args(["--speed", &speed.to_string(), "--quantizer", &quantizer(lines).to_string()]);
     command.args(["--keyint", &gop, "--min-keyint", &gop, "--no-scene-detection"]).args(more);
     finished(command.stdout(Stdio::null()).stderr(Stdio::null()), &out, raw)
 }
