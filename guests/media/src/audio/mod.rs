@@ -12,9 +12,9 @@ use crate::{
     reader::Reader,
 };
 
-/// A packet may come this late before silence is put in front of it: 100 ms. Time stamps of
-/// Matroska jitter by milliseconds.
-const LATE_MAX_MS: i64 = 100;
+/// A packet may come this late before silence is put in front of it: about one packet of AAC, so
+/// that sound never leads the picture by more. Time stamps of Matroska jitter by milliseconds.
+const LATE_MAX_MS: i64 = 20;
 /// Longest gap that is filled with silence: an hour.
 const GAP_SECS_MAX: i64 = 3600;
 /// Sampling rates that the codecs have: 7,350 to 96,000 Hz, and up to 192,000 by extension.
