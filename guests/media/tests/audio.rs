@@ -154,6 +154,25 @@ fn gaps_are_filled_with_silence() {
 }
 
 #[test]
+fn a_gap_of_a_few_packets_keeps_sound_with_the_picture() {
+    // With B-frames and without edit lists, this muxer delays picture and sound by 80 ms, but for
+    // the first packet of the sound.
+    let words = format!(
+        "{} -shortest -bf 2 -movflags +frag_keyframe+empty_moov -c:a aac",
+        source(2, 48_000, "1")
+    );
+    let (_dir, path) = make(&words, "mp4");
+    let input = read(&path);
+    let index = indexed(&input);
+    let track = index.audio_tracks().next().unwrap();
+    let last = track.samples.last().unwrap();
+    let ends = (last.pts - track.samples[0].pts) as usize + 1_024;
+    assert!(track.samples.len() * 1_024 + 1_024 < ends, "this file has no gap to test with");
+    let frames = decode(&index, &input).samples.len() / 2;
+    assert!(frames.abs_diff(ends) < 1_024, "{frames} samples instead of {ends}");
+}
+
+#[test]
 fn other_sound_is_named() {
     let (_dir, path) = make(&format!("{} -c:a ac3", source(2, 48_000, "1")), "mp4");
     let input = read(&path);
