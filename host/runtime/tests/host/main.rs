@@ -1,4 +1,5 @@
 //! Drives real guests on a real ledger and store, through the runtime's public interface.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 mod deploy;
 mod durable;
