@@ -12,14 +12,19 @@
 //!
 //! A session holds at most [`QUEUE_BYTES_MAX`] of waiting frames (but at least
 //! [`QUEUE_FRAMES_MIN`] frames), one frame being pushed, [`UNDELIVERED_BYTES_MAX`] of packets and
-//! one packet for each slot, and for each rung what rav1e keeps for its lookahead: see
-//! `examples/measure.rs` for figures. `SESSIONS_PER_SLOT` × slots sessions are open at most.
+//! one packet for each slot, and for each rung what rav1e keeps for its lookahead: measured 98 MB at
+//! 360p and 284 MB at 720p at speed 10, a quarter more at speed 6, half more at speed 4. There are
+//! at most [`SESSIONS_PER_SLOT`] × slots sessions, and for each slot one encoder that was cancelled
+//! in the middle of a step.
 //!
 //! # Cancelling
 //!
-//! Dropping a [`Session`] or one of its futures returns at once and frees what was waiting. rav1e
-//! cannot be interrupted inside a frame, so a thread that works for the session at that moment ends
-//! the frame first; until then its slot is taken, and the time is accounted to the session.
+//! Dropping a [`Session`] or one of its futures returns at once, frees what was waiting and gives
+//! the session's slots to others. rav1e cannot be stopped inside a frame: a thread that is in the
+//! middle of one ends it at the lowest priority (nice 19), no longer holding a slot, and then ends
+//! itself; its time is still accounted. That is CPU time of at most 0.1 s at 360p, 0.3 s at 720p and
+//! 0.5 s at 1080p at speed 10 (a key frame takes longest), 0.5, 1.7 and 2.6 s at speed 6, and 2.5 s
+//! at 360p and 9 s at 720p at speed 4 (`examples/measure.rs` shows it as the longest step).
 
 mod error;
 mod frame;

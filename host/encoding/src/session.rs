@@ -229,7 +229,9 @@ impl Session {
             if self.queue_frames_max <= session.backlog_frames() {
                 return None;
             }
-            frame.take().map(|frame| Ok(session.push(frame)))
+            let frame = frame.take()?;
+            session.push(frame);
+            Some(Ok(()))
         })
         .await?;
         self.shared.pool.wake();

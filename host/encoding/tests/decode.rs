@@ -1,5 +1,6 @@
 //! What comes out is AV1 that another decoder understands: `dav1d` (Debian's) gives back as many
 //! frames as went in, and they look like them.
+#![allow(clippy::unwrap_used, reason = "also in functions that tests call")]
 
 mod common;
 

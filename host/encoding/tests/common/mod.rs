@@ -1,5 +1,10 @@
 //! What the tests share: a session driven from start to end as a guest does it.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "as in tests; clippy knows only functions with the attribute"
+)]
 
 use std::ops::Range;
 
@@ -9,15 +14,20 @@ use backlot_encoding::{
 };
 use rav1e::prelude as av1;
 
-pub fn encoder(slots: usize) -> Encoder {
+pub(crate) fn encoder(slots: usize) -> Encoder {
     Encoder::new(EncoderConfig { slots, niceness: 10 }).unwrap()
 }
 
-pub fn picture(width_px: u32, height_px: u32, bit_depth: u8, chroma: Chroma) -> Picture {
+pub(crate) fn picture(width_px: u32, height_px: u32, bit_depth: u8, chroma: Chroma) -> Picture {
     Picture { width_px, height_px, bit_depth, chroma }
 }
 
-pub fn settings(picture: Picture, rungs: &[(u32, u32)], speed: u8, gop_frames: u32) -> Settings {
+pub(crate) fn settings(
+    picture: Picture,
+    rungs: &[(u32, u32)],
+    speed: u8,
+    gop_frames: u32,
+) -> Settings {
     let rung = |&(width_px, height_px): &(u32, u32)| Rung {
         name: format!("{height_px}p"),
         width_px,
@@ -36,7 +46,7 @@ pub fn settings(picture: Picture, rungs: &[(u32, u32)], speed: u8, gop_frames: u
 }
 
 /// Push the film's frames `range` and take everything, packets in between as a muxer would.
-pub async fn encode_range(
+pub(crate) async fn encode_range(
     encoder: &Encoder,
     settings: &Settings,
     range: Range<u64>,
@@ -52,7 +62,7 @@ pub async fn encode_range(
     packets
 }
 
-pub async fn drain(session: &Session, packets: &mut Vec<Packet>) {
+pub(crate) async fn drain(session: &Session, packets: &mut Vec<Packet>) {
     loop {
         let more = session.packets().await.unwrap();
         if more.is_empty() {
@@ -63,7 +73,7 @@ pub async fn drain(session: &Session, packets: &mut Vec<Packet>) {
 }
 
 /// Frame numbers and data as rav1e gives them: one context, the input's own size, 8 bits 4:2:0.
-pub fn rav1e_at_a_stretch(settings: &Settings, frames: u64) -> Vec<(u64, Vec<u8>)> {
+pub(crate) fn rav1e_at_a_stretch(settings: &Settings, frames: u64) -> Vec<(u64, Vec<u8>)> {
     let rung = &settings.rungs[0];
     let (width, height) = (rung.width_px as usize, rung.height_px as usize);
     let mut config = av1::EncoderConfig::with_speed_preset(settings.speed);
