@@ -113,11 +113,11 @@ impl Settings {
     /// bytes and 1.2 dB. The larger the picture, the coarser: the same quantizer gives it more.
     pub fn quantizer(&self, lines: u32) -> u8 {
         let coarser = match lines {
-            ..=432 => 0,
-            ..=600 => 4,
-            ..=800 => 8,
-            ..=1_200 => 14,
-            ..=1_600 => 18,
+            0..=432 => 0,
+            433..=600 => 4,
+            601..=800 => 8,
+            801..=1_200 => 14,
+            1_201..=1_600 => 18,
             _ => 22,
         };
         let quality = i32::from(self.quality.unwrap_or(QUALITY).min(100));
