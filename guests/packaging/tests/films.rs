@@ -3,6 +3,12 @@
 //!
 //! They need `ffmpeg` with libsvtav1, and `dav1d`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends with the panic that says why"
+)]
+
 use std::path::Path;
 use std::process::Command;
 
@@ -128,7 +134,7 @@ fn video(packets: &Packets, start: u64, duration: impl Fn(usize) -> u32) -> Made
         .iter()
         .enumerate()
         .map(|(number, unit)| {
-            let key = number % GOP == 0;
+            let key = number.is_multiple_of(GOP);
             config.check_unit(unit, key).unwrap();
             let size = unit.len() as u32;
             (unit.clone(), Sample { duration: duration(number), size, key })
@@ -233,7 +239,7 @@ fn a_track_file_gives_back_what_went_in() {
         let packets = encode(depth);
         let folder = packets.folder.path();
         // A variable frame rate: every third frame stays longer, and the film begins late.
-        let duration = |number: usize| if number % 3 == 0 { 700 } else { 512 };
+        let duration = |number: usize| if number.is_multiple_of(3) { 700 } else { 512 };
         let made = video(&packets, 1_280, duration);
         let (hashes, times) = frames("video.mp4", folder);
         assert_eq!(hashes, frames("film.ivf", folder).0);
