@@ -80,8 +80,7 @@ impl Site {
             content: "content".to_owned(),
             encoder: "encoder".to_owned(),
         };
-        let web =
-            Web::new(config, ledger.clone(), store.clone(), live.clone(), shutdown.clone());
+        let web = Web::new(config, ledger.clone(), store.clone(), live.clone(), shutdown.clone());
         Self { web, ledger, store, live, shutdown, _folder: folder }
     }
 
@@ -245,24 +244,32 @@ async fn content_is_served_in_ranges_and_parts_are_hidden() {
     assert!(headers["content-security-policy"].to_str().unwrap().contains("sandbox"));
     let etag = headers["etag"].clone();
 
-    let film = || {
-        Request::get("/content/f/b1/video-360p.mp4").header("host", "localhost")
-    };
+    let film = || Request::get("/content/f/b1/video-360p.mp4").header("host", "localhost");
     let (head, body) = site.ask(film().header("range", "bytes=2-4")).await;
     assert_eq!((head.status().as_u16(), &body[..]), (206, &b"234"[..]));
     assert_eq!(head.headers()["content-range"], "bytes 2-4/10");
     let (head, _) = site.ask(film().header("range", "bytes=10-")).await;
-    assert_eq!((head.status().as_u16(), &head.headers()["content-range"]), (416, &"bytes */10".parse().unwrap()));
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-range"]),
+        (416, &"bytes */10".parse().unwrap())
+    );
     let (head, body) = site.ask(film().header("if-none-match", etag)).await;
     assert_eq!((head.status().as_u16(), body.len()), (304, 0));
-    let (head, body) = site.ask(film().header("range", "bytes=2-4").header("if-range", "\"other\"")).await;
+    let (head, body) =
+        site.ask(film().header("range", "bytes=2-4").header("if-range", "\"other\"")).await;
     assert_eq!((head.status().as_u16(), body.len()), (200, 10));
     let (head, body) = site.ask(film().method("HEAD")).await;
     assert_eq!((&head.headers()["content-length"], body.len()), (&"10".parse().unwrap(), 0));
 
     let (head, _) = site.get("/content/f/content.json").await;
     assert_eq!(head.headers()["cache-control"], "no-cache");
-    for hidden in ["/content/f/b1/work/part-0000", "/content/f/b1/%77ork/part-0000", "/content/", "/content/none", "/content/%ff"] {
+    for hidden in [
+        "/content/f/b1/work/part-0000",
+        "/content/f/b1/%77ork/part-0000",
+        "/content/",
+        "/content/none",
+        "/content/%ff",
+    ] {
         let (head, body) = site.get(hidden).await;
         assert!(head.status().is_client_error(), "{hidden}: {}", head.status());
         assert!(!String::from_utf8_lossy(&body).contains("secret"));
@@ -317,14 +324,12 @@ async fn events_tell_what_changed_and_end_with_the_server() {
     while !told.contains("not a film") {
         told = next(&mut events).await.unwrap();
     }
+    // Places are bounded, and given back.
+    let places = site.web.shared.event_clients.clone();
+    let all = u32::try_from(EVENT_CLIENTS_MAX).unwrap();
+    assert!(places.try_acquire_many(all).is_err(), "the stream holds no place");
     site.shutdown.cancel();
     while next(&mut events).await.is_some() {}
-
-    // Places are bounded, and given back.
-    let full = site.web.shared.event_clients.clone();
-    let taken = full.try_acquire_many(u32::try_from(EVENT_CLIENTS_MAX).unwrap());
-    assert!(taken.is_err(), "the ended stream still holds its place until it is dropped");
-    drop(events);
-    let _taken = full.try_acquire_many(u32::try_from(EVENT_CLIENTS_MAX).unwrap()).unwrap();
+    let _taken = places.try_acquire_many(all).unwrap();
     assert_eq!(site.get("/api/v1/events").await.0.status(), 503);
 }
