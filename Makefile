@@ -11,8 +11,8 @@ run:
 test:
 	.ci/install all
 	tests/setup.sh
-	cargo nextest run --workspace --locked
-	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked \
+	cargo nextest run --workspace --locked --config-file .ci/nextest.toml
+	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked --config-file .ci/nextest.toml \
 		--target-dir $${CARGO_TARGET_DIR:-target}/guests-native
 
 # The binary to deploy: target/release/backlot.

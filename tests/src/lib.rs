@@ -6,7 +6,7 @@ pub mod clients;
 pub mod film;
 pub mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,20 @@ pub fn backlot() -> PathBuf {
     let folders = caller.ancestors().skip(1).take(2);
     let binary = folders.map(|folder| folder.join("backlot")).find(|binary| binary.is_file());
     binary.expect("the binary is built: `cargo build --package backlot` with this profile")
+}
+
+/// A folder for compiled guests that all tests share: compiling the encoder takes longer than most
+/// of them. In the target folder, beside the binary that it belongs to.
+pub fn guest_cache() -> PathBuf {
+    backlot().with_file_name("test-guest-cache")
+}
+
+/// `backlot encode SOURCE --out OUT`, fast and for a program to read.
+pub fn encode(source: &Path, out: &Path) -> Command {
+    let mut encode = Command::new(backlot());
+    encode.env("XDG_CACHE_HOME", guest_cache()).arg("encode").arg(source).arg("--out").arg(out);
+    encode.args(["--preset", "fast", "--json"]);
+    encode
 }
 
 /// Run a program to its end; its output if it succeeded.

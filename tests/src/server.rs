@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{backlot, run, wait_for};
+use crate::{backlot, guest_cache, run, wait_for};
 
 /// The longest a start may take on a loaded machine.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -69,6 +69,7 @@ impl Server {
             .arg("--ready-file")
             .arg(&ready_file)
             .args(arguments)
+            .env("BACKLOT_CACHE", guest_cache())
             .envs(environment.iter().copied())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -4,11 +4,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use backlot_tests::server::Server;
-use backlot_tests::{backlot, film, run, wait_for};
+use backlot_tests::{film, run, wait_for};
 
 const ENCODE_MAX: Duration = Duration::from_secs(600);
 /// 16 s are eight GOPs, so that seven parts are possible.
@@ -17,9 +16,7 @@ const SIZE: &str = "320x180";
 
 /// Encode with the one-shot verb; the sha256 over the packets.
 fn encoded(source: &Path, out: &Path, parts: u32, jobs: u32) -> String {
-    let mut encode = Command::new(backlot());
-    encode.arg("encode").arg(source).arg("--out").arg(out);
-    encode.args(["--preset", "fast", "--json"]);
+    let mut encode = backlot_tests::encode(source, out);
     encode.args(["--parts", &parts.to_string(), "--jobs", &jobs.to_string()]);
     run(&mut encode).unwrap();
     film::packets_sha256(&out.join("video-180p.mp4")).unwrap()
@@ -63,8 +60,7 @@ fn kill_9_in_the_middle_keeps_finished_parts_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("film.mp4");
     film::synthetic(&source, SIZE, SECONDS).unwrap();
-    let settings =
-        [("BACKLOT_ENCODER_PRESET", "fast"), ("BACKLOT_ENCODER_PARTS", "7")];
+    let settings = [("BACKLOT_ENCODER_PRESET", "fast"), ("BACKLOT_ENCODER_PARTS", "7")];
 
     let calm = folder.path().join("calm");
     fs::create_dir(&calm).unwrap();

@@ -19,6 +19,7 @@ pub(crate) use load::load;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) data: PathBuf,
+    pub(crate) cache: Option<PathBuf>,
     pub(crate) s3: S3,
     pub(crate) http: Http,
     pub(crate) encoder: Encoder,

@@ -139,7 +139,7 @@ fn setup(config: &Config) -> Setup<'_> {
     env.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     Setup {
         data: &config.data,
-        cache: config.data.join("cache"),
+        cache: config.cache.clone().unwrap_or_else(|| config.data.join("cache")),
         slots: encoder.slots,
         niceness: encoder.niceness,
         uploads_at_once: encoder.uploads_at_once,

@@ -49,6 +49,7 @@ const fn key(
 
 pub(crate) const KEYS: &[Key] = &[
     key("data", Kind::Text, Some("\"backlot-data\""), "folder of everything that is kept"),
+    key("cache", Kind::Text, None, "folder of compiled guests; unset: in the data folder"),
     key(
         "s3.address",
         Kind::Text,
