@@ -12,7 +12,7 @@ test:
 	.ci/install all
 	tests/setup.sh
 	cargo nextest run --workspace --locked --config-file .ci/nextest.toml
-	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked --config-file .ci/nextest.toml \
+	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked \
 		--target-dir $${CARGO_TARGET_DIR:-target}/guests-native
 
 # The binary to deploy: target/release/backlot.
