@@ -31,10 +31,8 @@ fn a_browser_follows_an_upload_and_plays_it() {
     let server = Server::start_with(folder.path(), &[], &settings).unwrap();
 
     // Kept after the test where someone asks for them, to be looked at.
-    let shots = std::env::var_os("BACKLOT_TEST_SHOTS").map_or_else(
-        || folder.path().join("shots"),
-        std::path::PathBuf::from,
-    );
+    let shots = std::env::var_os("BACKLOT_TEST_SHOTS")
+        .map_or_else(|| folder.path().join("shots"), std::path::PathBuf::from);
     fs::create_dir_all(&shots).unwrap();
     let mut browser = Command::new("node")
         .arg(scripts.join("player.mjs"))
@@ -51,6 +49,10 @@ fn a_browser_follows_an_upload_and_plays_it() {
             server.upload(&source, "uploads", "A film.mp4").unwrap();
         }
     }
-    assert!(browser.wait().unwrap().success(), "the script says why above\n{}", server.log().unwrap());
+    assert!(
+        browser.wait().unwrap().success(),
+        "the script says why above\n{}",
+        server.log().unwrap()
+    );
     server.stop().unwrap();
 }
