@@ -156,10 +156,12 @@ async fn dropping_returns_at_once_and_frees_the_slot_for_others() {
 async fn a_push_that_is_given_up_pushes_nothing() {
     let shape = picture(320, 180, 8, Chroma::Yuv420);
     let session = encoder(1).open(settings(shape, &[(320, 180)], 6, 300)).await.unwrap();
+    // Made beforehand and pushed without a pause: the queue must fill up.
+    let frames: Vec<_> = (0..40).map(|number| moving_frame(&shape, number)).collect();
     let mut pushed = 0;
-    for number in 0..40 {
-        let push = session.push(moving_frame(&shape, number));
-        if tokio::time::timeout(Duration::from_millis(1), push).await.is_ok_and(|r| r.is_ok()) {
+    for frame in frames {
+        if tokio::time::timeout(Duration::ZERO, session.push(frame)).await.is_ok_and(|r| r.is_ok())
+        {
             pushed += 1;
         }
     }
