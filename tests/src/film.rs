@@ -64,7 +64,10 @@ pub fn probe(file: &Path, kind: &str, entry: &str) -> anyhow::Result<String> {
     let mut ffprobe = Command::new("ffprobe");
     ffprobe.args(["-v", "error", "-select_streams", &format!("{kind}:0")]);
     ffprobe.args(["-show_entries", &format!("stream={entry}"), "-of", "csv=p=0"]).arg(file);
-    Ok(stdout(&mut ffprobe)?.trim_end_matches(',').to_owned())
+    let said = stdout(&mut ffprobe)?;
+    // A master playlist is several programs with the same streams: a line each.
+    let first = said.lines().find(|line| !line.is_empty());
+    Ok(first.unwrap_or_default().trim_end_matches(',').to_owned())
 }
 
 /// Fail unless ffmpeg decodes the whole file (or playlist) without a word of warning.
