@@ -11,8 +11,9 @@ run:
 test:
 	.ci/install all
 	tests/setup.sh
-	cargo nextest run --workspace --locked --config-file .ci/nextest.toml
-	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked \
+	cargo nextest run --workspace --locked --no-fail-fast \
+		--config-file .ci/nextest.toml
+	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked --no-fail-fast \
 		--target-dir $${CARGO_TARGET_DIR:-target}/guests-native
 
 # The binary to deploy: target/release/backlot.
