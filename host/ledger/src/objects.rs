@@ -20,7 +20,7 @@ mod uploads;
 mod write;
 
 pub use error::IndexError;
-pub use notice::{CREATED, REMOVED};
+pub use notice::{CREATED, REMOVED, VERSION_REMOVED};
 pub use read::Content;
 pub use remove::Removal;
 pub use types::*;

@@ -10,6 +10,9 @@ use crate::{Event, LedgerError};
 pub const CREATED: &str = "backlot.object.created";
 /// Kind of the event of an object that was deleted.
 pub const REMOVED: &str = "backlot.object.removed";
+/// Kind of the event of an older version that was deleted: the object is what it was. A kind of its
+/// own, so that whoever works on the object is not told that it is gone.
+pub const VERSION_REMOVED: &str = "backlot.object.version-removed";
 
 /// Emits the event of a change, in S3's record shape. Unlike in S3 the key is not URL-encoded.
 pub(super) fn emit(

@@ -116,8 +116,8 @@ fn remove_version(
     {
         tx.execute("UPDATE versions SET latest = 1 WHERE seq = ?1", [next.seq])?;
     }
-    let name = "ObjectRemoved:Delete";
-    notice::emit(tx, notice::REMOVED, name, &found.info, &origin.principal)?;
+    let kind = if found.info.is_latest { notice::REMOVED } else { notice::VERSION_REMOVED };
+    notice::emit(tx, kind, "ObjectRemoved:Delete", &found.info, &origin.principal)?;
     Ok(Deleted { version_id, delete_marker: found.info.delete_marker, existed: true })
 }
 

@@ -52,6 +52,14 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// The events' kinds, and forgets them.
+    fn kinds(&self) -> Vec<String> {
+        let events = std::mem::take(&mut *self.0.lock().unwrap());
+        events.into_iter().map(|event| event.kind).collect()
+    }
+}
+
 fn small_limits() -> StoreLimits {
     StoreLimits { part_bytes_min: 100, inline_bytes_max: 1_000, ..StoreLimits::default() }
 }

@@ -55,6 +55,19 @@ async fn without_versions_there_is_one() {
 }
 
 #[tokio::test]
+async fn who_deletes_an_older_version_does_not_delete_the_object() {
+    let bed = Bed::new().await;
+    bed.store.set_versioning("films", Versioning::Enabled).await.unwrap();
+    let old = bed.put("a", "1").await.version_id;
+    let new = bed.put("a", "2").await.version_id;
+    bed.events.kinds();
+    bed.store.delete(delete("a", Some(&old))).await.unwrap();
+    assert_eq!(bed.events.kinds(), ["backlot.object.version-removed"]);
+    bed.store.delete(delete("a", Some(&new))).await.unwrap();
+    assert_eq!(bed.events.kinds(), ["backlot.object.removed"]);
+}
+
+#[tokio::test]
 async fn enabled_keeps_all_and_a_marker_hides_them() {
     let bed = Bed::new().await;
     bed.put("a", "0").await;
