@@ -56,7 +56,8 @@ pub(crate) struct Stored {
 pub(crate) struct Arrival {
     shared: Arc<Shared>,
     id: BlobId,
-    file: bool,
+    /// Whether there is a file to remove.
+    pub(crate) file: bool,
 }
 
 impl Arrival {
@@ -64,11 +65,6 @@ impl Arrival {
         let id = BlobId::new();
         shared.pins.arrive(id);
         Arrival { shared: shared.clone(), id, file: false }
-    }
-
-    /// The commit that refers to the blob is done.
-    pub(crate) fn accept(mut self) {
-        self.file = false;
     }
 }
 

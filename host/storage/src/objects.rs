@@ -1,6 +1,6 @@
 //! Objects: written, read, copied, composed, deleted, listed, tagged.
 
-use std::io;
+use std::{io, mem};
 
 use backlot_ledger::Fence;
 use backlot_ledger::objects::{Composition, CopyOf, NewObject, Origin, Removal};
@@ -61,19 +61,19 @@ impl ObjectWriter {
             content,
             origin: Origin { fence: put.fence, principal: put.principal },
         };
-        let committed = self.store.shared.ledger.put_object(new).await;
-        arrival.settled(self.store.settle(committed))
+        let commit = self.store.shared.ledger.put_object(new);
+        arrival.settled(async { self.store.settle(commit.await) }).await
     }
 }
 
 impl Arrival {
-    /// Keeps the blob's file if its commit is done, or may be: where that is unknown the next
-    /// sweep asks the ledger.
-    pub(crate) fn settled<T>(self, answer: Result<T>) -> Result<T> {
-        match &answer {
-            Ok(_) | Err(StoreError::Unavailable(_)) => self.accept(),
-            Err(_) => drop(self),
-        }
+    /// Waits for the commit that refers to the blob, and keeps the blob's file if that is done, or
+    /// may be: where it is unknown (also when this future is dropped, for a commit goes on without
+    /// its caller) the next sweep asks the ledger.
+    pub(crate) async fn settled<T>(mut self, commit: impl Future<Output = Result<T>>) -> Result<T> {
+        let file = mem::take(&mut self.file);
+        let answer = commit.await;
+        self.file = file && !matches!(&answer, Ok(_) | Err(StoreError::Unavailable(_)));
         answer
     }
 }

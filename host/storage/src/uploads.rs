@@ -56,8 +56,8 @@ impl PartWriter {
             checksums: digested.checksums,
             content: PartContent::New(content),
         };
-        let committed = self.store.shared.ledger.put_upload_part(new).await;
-        arrival.settled(self.store.settle(committed))
+        let commit = self.store.shared.ledger.put_upload_part(new);
+        arrival.settled(async { self.store.settle(commit.await) }).await
     }
 }
 
