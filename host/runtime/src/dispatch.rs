@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backlot_ledger::{Change, InvocationId, Lane, LedgerError};
+use backlot_ledger::{Change, InvocationId, LEASE_MAX, Lane, LedgerError};
 use jiff::Timestamp;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -98,7 +98,8 @@ pub(crate) async fn lane(shared: Arc<Shared>, lane: Lane, workers: usize, stop: 
         reap(&mut attempts);
         let Some(free) = free_slots(&slots, &stop).await else { break };
         forget(&mut changes);
-        match shared.ledger.lease(lane, free.len(), shared.lease).await {
+        // The surplus is leased in the next round.
+        match shared.ledger.lease(lane, free.len().min(LEASE_MAX), shared.lease).await {
             Ok(leased) if leased.is_empty() => {
                 drop(free);
                 news(&shared, lane, &mut changes, &stop).await;
