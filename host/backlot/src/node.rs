@@ -117,6 +117,8 @@ fn open_data(data: &Path, put_bytes_max: u64) -> Result<(Ledger, Store), Fault> 
         err => internal("opening the ledger", &err),
     })?;
     private_dir(&blobs).map_err(|err| io_fault(&err))?;
+    // The ledger will refer to what is in there.
+    fs::File::open(data).and_then(|data| data.sync_all()).map_err(|err| io_fault(&err))?;
     let dir = Dir::open_ambient_dir(&blobs, ambient_authority()).map_err(|err| io_fault(&err))?;
     let limits = StoreLimits { put_bytes_max, ..StoreLimits::default() };
     let store = Store::open(dir, ledger.clone(), limits)
