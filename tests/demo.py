@@ -8,6 +8,7 @@ With --exit the server is stopped once the film is ready (for tests); else it ru
 """
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -31,7 +32,9 @@ def main() -> int:
     ready_file = data / "ready.json"
     server = subprocess.Popen(
         [binary, "serve", "--data", data / "data", "--s3", "127.0.0.1:0", "--http", "127.0.0.1:0",
-         "--ready-file", ready_file]
+         "--ready-file", ready_file],
+        # A demonstration should not take long; the default is smaller and slower.
+        env={"BACKLOT_ENCODER_PRESET": "fast"} | os.environ,
     )
     try:
         ready = wait_for_server(server, ready_file)
@@ -83,8 +86,9 @@ def wait_for_content(ready):
         with urllib.request.urlopen(f"http://{ready['http']}/api/v1/content", timeout=10) as answer:
             jobs = json.load(answer)["content"]
         for job in jobs:
-            done = sum(rung["stored"] for rung in job["progress"]["rungs"])
-            total = sum(rung["total"] for rung in job["progress"]["rungs"])
+            rungs = [rung for rung in job["progress"]["rungs"] if rung["unit"] == "frames"]
+            done = sum(rung["stored"] for rung in rungs)
+            total = sum(rung["total"] for rung in rungs)
             line = f"{job['state']}: {done} of {total} frames encoded and stored"
             if line != shown:
                 print(line, flush=True)
