@@ -90,11 +90,11 @@ def wait_for_content(ready):
             done = sum(rung["stored"] for rung in rungs)
             total = sum(rung["total"] for rung in rungs)
             line = f"{job['state']}: {done} of {total} frames encoded and stored"
+            if job["state"] == "ready":
+                return f"http://{ready['http']}/watch/{job['id']}"
             if line != shown:
                 print(line, flush=True)
                 shown = line
-            if job["state"] == "ready":
-                return f"http://{ready['http']}/watch/{job['id']}"
             if job["state"] == "failed":
                 raise SystemExit(f"encoding failed: {job['reason']}")
         time.sleep(0.5)
