@@ -149,9 +149,10 @@ async function plays(page, id) {
           return film.play();
         });
       }
-      return `${Math.min(width, height)}p` === rung && sizes.add(size);
+      // The picture may have had that size before: the player must say so too.
+      const same = `${Math.min(width, height)}p` === rung && (await data(page, "rung")) === rung;
+      return same && sizes.add(size);
     });
-    assert.equal(await data(page, "rung"), rung);
   }
   assert.equal(sizes.size, 2);
 

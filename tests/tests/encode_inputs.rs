@@ -132,6 +132,20 @@ fn sound() {
     assert!((begins("v") - begins("a")).abs() < 0.025, "sound and picture are apart");
 }
 
+/// Its fragments are more than an answer of one invocation to another could list.
+#[test]
+fn eight_hours_of_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let minute = folder.path().join("minute.mka");
+    film::make("-f lavfi -i anullsrc=r=48000:cl=mono -t 60 -c:a libopus -b:a 6k", &minute).unwrap();
+    let source = folder.path().join("night.mkv");
+    let whole = format!("-stream_loop 479 -i {} {PICTURE} {H264}", minute.display());
+    film::make(&format!("{whole} -map 0:a -map 1:v -c:a copy"), &source).unwrap();
+    let out = encoded(&source);
+    let length: f64 = film::probe(&out.join("audio-1.mp4"), "a", "duration").unwrap().parse().unwrap();
+    assert!((length - 8.0 * 3_600.0).abs() < 10.0, "{length} s");
+}
+
 #[test]
 fn damaged_films_fail_with_a_reason_and_the_host_stays_up() {
     let folder = tempfile::tempdir().unwrap();

@@ -44,8 +44,6 @@ pub struct Content {
     pub encoder: String,
     /// The preset.
     pub preset: String,
-    /// When it was published: RFC 3339, UTC.
-    pub published_at: String,
 }
 
 /// The upload that a film was made of.

@@ -50,7 +50,7 @@ pub fn created(event: &Event) -> Result<Option<Vec<u8>>, Fault> {
 pub fn removed(event: &Event) -> Result<(), Fault> {
     let (upload, _) = read_event(event)?;
     let id = names::content_id(&upload.bucket, &upload.key);
-    sweep(&id, None)
+    sweep(&id)
 }
 
 /// Make, publish and announce a film; the answer is its `content.json`.
@@ -59,7 +59,7 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Vec<u8>, Fault
     let plan: Plan = match recall("plan")? {
         Some(plan) => plan,
         None => {
-            sweep(id, None)?;
+            sweep(id)?;
             let settings = Settings::read(std::env::vars()).map_err(|mistake| {
                 Fault::Publisher(format!("the encoder's settings are wrong: {mistake}"))
             })?;
@@ -75,6 +75,7 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Vec<u8>, Fault
         && pointer.build == plan.build
     {
         announce::ready(id, &pointer.content)?;
+        tidy(&keys, pointer.previous.as_deref())?;
         return Ok(pointer.content.clone());
     }
 
@@ -90,17 +91,22 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Vec<u8>, Fault
     let previous = published.map(|pointer| pointer.build);
     let content = serde_json::to_vec(&laid_out.content(source, previous.clone()))?;
 
-    // Viewers of the film before this one keep theirs; what is older goes, and so does the work.
-    store::delete_under(&keys.content_prefix(), |key| {
-        let build = names::build_of(id, key);
-        !key.starts_with(&keys.work_prefix())
-            && (build.is_none() || build == Some(&plan.build) || build == previous.as_deref())
-    })?;
-
-    // The one write that publishes.
+    // The one write that publishes. What it was made of goes only then: an invocation that ends
+    // before it finds all of that again.
     store::put(&keys.pointer(), "application/json", &content)?;
     announce::ready(id, &content)?;
+    tidy(&keys, previous.as_deref())?;
     Ok(content)
+}
+
+/// Once a build is published: viewers of the film before it keep theirs; what is older goes, and so
+/// does the work.
+fn tidy(keys: &Keys, previous: Option<&str>) -> Result<(), Fault> {
+    store::delete_under(&keys.content_prefix(), |key| {
+        let build = names::build_of(&keys.id, key);
+        !key.starts_with(&keys.work_prefix())
+            && (build.is_none() || build == Some(&keys.build) || build == previous)
+    })
 }
 
 /// Start the children, or find them again.
@@ -157,14 +163,17 @@ fn wait(parts: &[String], plan: &Plan) -> Result<Vec<PartDone>, Fault> {
     Ok(done)
 }
 
-/// The answers of these children. If one failed, the `others` are ended.
+/// What these children say they made. If one failed, the `others` are ended.
 fn outcomes<T: DeserializeOwned>(ids: &[String], others: &[String]) -> Result<Vec<T>, Fault> {
     let mut answers = Vec::new();
     let ended = if ids.is_empty() { Vec::new() } else { children::wait(ids)? };
     for outcome in ended {
         let reason = match outcome.ending {
-            Ending::Succeeded(Some(answer)) => {
-                answers.push(serde_json::from_slice(&answer)?);
+            Ending::Succeeded(Some(key)) => {
+                let key = String::from_utf8_lossy(&key);
+                let stored = store::get(&key)?
+                    .ok_or_else(|| Fault::Passing(format!("what {key} told is missing")))?;
+                answers.push(serde_json::from_slice(&stored)?);
                 continue;
             }
             Ending::Succeeded(None) => "a part of the work gave no answer".to_owned(),
@@ -190,7 +199,7 @@ fn cancel(ids: &[String]) -> Result<(), Fault> {
 
 /// Delete what is stored of this invocation's build, unless it is published.
 fn remove_build(id: &str) -> Result<(), Fault> {
-    let Some(plan) = recall::<Plan>("plan")? else { return sweep(id, None) };
+    let Some(plan) = recall::<Plan>("plan")? else { return sweep(id) };
     let keys = Keys { id: id.to_owned(), build: plan.build };
     if pointer(&keys)?.is_some_and(|pointer| pointer.build == keys.build) {
         return store::delete_under(&keys.work_prefix(), |_| false);
@@ -198,15 +207,15 @@ fn remove_build(id: &str) -> Result<(), Fault> {
     store::delete_under(&keys.build_prefix(), |_| false)
 }
 
-/// Delete every build of a content but the published one, the one before it, and `own`.
-fn sweep(id: &str, own: Option<&str>) -> Result<(), Fault> {
+/// Delete every build of a content but the published one and the one before it.
+fn sweep(id: &str) -> Result<(), Fault> {
     let keys = Keys { id: id.to_owned(), build: String::new() };
     let pointer = pointer(&keys)?;
     let published = pointer.as_ref().map(|pointer| pointer.build.as_str());
     let previous = pointer.as_ref().and_then(|pointer| pointer.previous.as_deref());
     store::delete_under(&keys.content_prefix(), |key| match names::build_of(id, key) {
         None => true,
-        build => [published, previous, own].contains(&build),
+        build => [published, previous].contains(&build),
     })
 }
 

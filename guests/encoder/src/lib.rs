@@ -56,13 +56,15 @@ impl Handler for Encoder {
     }
 }
 
+/// The answer is the key of what the child has to say: it names every fragment, and those of a long
+/// film are more than an answer holds.
 fn child(event: &Event) -> Result<Vec<u8>, Fault> {
-    if event.subject.as_deref().is_some_and(|key| key.starts_with(PART_KEY)) {
-        let done = part::handle(&serde_json::from_slice(&event.data)?)?;
-        return Ok(serde_json::to_vec(&done)?);
-    }
-    let done = sound::handle(&serde_json::from_slice(&event.data)?)?;
-    Ok(serde_json::to_vec(&done)?)
+    let key = if event.subject.as_deref().is_some_and(|key| key.starts_with(PART_KEY)) {
+        part::handle(&serde_json::from_slice(&event.data)?)?
+    } else {
+        sound::handle(&serde_json::from_slice(&event.data)?)?
+    };
+    Ok(key.into_bytes())
 }
 
 #[cfg(target_family = "wasm")]

@@ -47,7 +47,7 @@ pub struct PartOrder {
     pub poster_size: (u32, u32),
 }
 
-/// A part's answer.
+/// What a part made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartDone {
     /// Which part.
@@ -99,7 +99,7 @@ pub struct SoundOrder {
     pub track: usize,
 }
 
-/// An audio child's answer.
+/// What an audio child made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoundDone {
     /// The track's language, where the file says one.

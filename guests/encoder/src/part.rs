@@ -16,12 +16,13 @@ use crate::timeline::Timeline;
 /// Media type of stored fragments.
 const FRAGMENTS_TYPE: &str = "video/iso.segment";
 
-/// Encode the part that the order names, unless it is stored already; say what was made.
-pub fn handle(order: &PartOrder) -> Result<PartDone, Fault> {
+/// Encode the part that the order names, unless it is stored already; the answer is the key of its
+/// [`PartDone`].
+pub fn handle(order: &PartOrder) -> Result<String, Fault> {
     let name = stored_name(order)?;
     let answer = format!("{}{name}.json", order.work);
-    if let Some(stored) = store::get(&answer)? {
-        return Ok(serde_json::from_slice(&stored)?);
+    if store::is_stored(&answer)? {
+        return Ok(answer);
     }
 
     let source = Source::open(&order.upload)?;
@@ -61,7 +62,7 @@ pub fn handle(order: &PartOrder) -> Result<PartDone, Fault> {
     let done = PartDone { part, rungs: done, tiles };
     // Written last: where it is, the rest is.
     store::put(&answer, "application/json", &serde_json::to_vec(&done)?)?;
-    Ok(done)
+    Ok(answer)
 }
 
 /// The name under which a part is stored: whatever decides its bytes is in it.

@@ -171,7 +171,6 @@ impl LaidOut<'_> {
             audio: self.audio,
             encoder: plan.encoder.clone(),
             preset: plan.preset.clone(),
-            published_at: jiff::Timestamp::now().to_string(),
         }
     }
 }

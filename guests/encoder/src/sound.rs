@@ -10,7 +10,7 @@ use crate::messages::{SoundDone, SoundOrder, StreamCodec, StreamDone};
 use crate::opus::{OPUS_RATE, OpusStream};
 use crate::packets::{self, Selection};
 use crate::part::read_index;
-use crate::store::{Sink, Source};
+use crate::store::{self, Sink, Source};
 
 /// Length of a fragment: about that of a group of pictures.
 const FRAGMENT_SECS: u64 = 2;
@@ -18,8 +18,14 @@ const FRAGMENT_SECS: u64 = 2;
 const FRAGMENTS_TYPE: &str = "audio/iso.segment";
 /// Most bytes of a packet: those of eight channels of AAC (ISO/IEC 14496-3, 4.5.3), twice.
 const PACKET_BYTES_MAX: u32 = 2 * 8 * 6_144 / 8 * 4;
-/// Make the track that the order names; say what was made.
-pub fn handle(order: &SoundOrder) -> Result<SoundDone, Fault> {
+
+/// Make the track that the order names, unless it is stored already; the answer is the key of its
+/// [`SoundDone`].
+pub fn handle(order: &SoundOrder) -> Result<String, Fault> {
+    let answer = format!("{}audio-{}.json", order.work, order.track);
+    if store::is_stored(&answer)? {
+        return Ok(answer);
+    }
     let source = Source::open(&order.upload)?;
     let index = read_index(&order.index)?;
     let track = index
@@ -47,7 +53,10 @@ pub fn handle(order: &SoundOrder) -> Result<SoundDone, Fault> {
         _ => return Err(Fault::Passing(format!("track {} is not sound", order.track))),
     }
     streams.retain(|stream| !stream.fragments.is_empty());
-    Ok(SoundDone { language: track.language.clone(), streams })
+    let done = SoundDone { language: track.language.clone(), streams };
+    // Written last: where it is, the rest is.
+    store::put(&answer, "application/json", &serde_json::to_vec(&done)?)?;
+    Ok(answer)
 }
 
 /// Fragments of one stream, as they grow.

@@ -13,10 +13,12 @@ use crate::{Chroma, Colour, CpuAccount, Encoder, Frame, Picture, Rung, Session, 
 /// Sessions that one guest may have open: its own and one for a second look.
 pub const GUEST_SESSIONS_MAX: usize = 2;
 
+/// Is told of each call that was denied, in words.
+pub type OnDenied = Box<dyn Fn(&str) + Send + Sync>;
+
 /// The encoding capability of one guest instance.
 pub struct EncodingCtx {
-    /// None without the grant.
-    encoder: Option<Encoder>,
+    encoder: Result<Encoder, OnDenied>,
     account: CpuAccount,
     open_sessions: usize,
 }
@@ -24,12 +26,12 @@ pub struct EncodingCtx {
 impl EncodingCtx {
     /// For a guest with the grant `encoding`.
     pub fn granted(encoder: Encoder) -> EncodingCtx {
-        EncodingCtx { encoder: Some(encoder), account: CpuAccount::default(), open_sessions: 0 }
+        EncodingCtx { encoder: Ok(encoder), account: CpuAccount::default(), open_sessions: 0 }
     }
 
-    /// For a guest without it: every call answers `denied`.
-    pub fn denied() -> EncodingCtx {
-        EncodingCtx { encoder: None, account: CpuAccount::default(), open_sessions: 0 }
+    /// For a guest without it: `open` answers `denied`.
+    pub fn denied(on_denied: OnDenied) -> EncodingCtx {
+        EncodingCtx { encoder: Err(on_denied), account: CpuAccount::default(), open_sessions: 0 }
     }
 
     /// The account that all CPU time of this guest's sessions goes to; it also counts the step
@@ -82,9 +84,13 @@ impl wit::Host for EncodingView<'_> {
         &mut self,
         settings: wit::Settings,
     ) -> wasmtime::Result<Result<Resource<wit::Session>, wit::Error>> {
-        let Some(encoder) = self.ctx.encoder.clone() else {
-            let reason = "this function has no grant `encoding`".to_owned();
-            return Ok(Err(wit::Error::Denied(reason)));
+        let encoder = match &self.ctx.encoder {
+            Ok(encoder) => encoder.clone(),
+            Err(on_denied) => {
+                let text = "encoder.open needs the grant `encoding`";
+                on_denied(text);
+                return Ok(Err(wit::Error::Denied(text.to_owned())));
+            }
         };
         let open = self.ctx.open_sessions as u64;
         if let Err(error) = at_most("sessions of a guest", open + 1, GUEST_SESSIONS_MAX as u64) {

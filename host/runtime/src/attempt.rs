@@ -190,11 +190,12 @@ fn guest_state(
             version.function().to_owned(),
             grants.storage.clone(),
             fence.clone(),
+            log.denials(version.function(), &fence.invocation),
         ),
         encoding: if grants.encoding {
             EncodingCtx::granted(shared.encoder.clone())
         } else {
-            EncodingCtx::denied()
+            EncodingCtx::denied(log.denials(version.function(), &fence.invocation))
         },
         context: ContextCtx {
             ledger: shared.ledger.clone(),

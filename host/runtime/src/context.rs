@@ -182,10 +182,10 @@ impl children::Host for ContextView<'_> {
 }
 
 impl ContextCtx {
-    /// Every refused call is in the attempt's log.
     fn denied(&self, call: &str, grant: &str) -> Refusal {
-        self.log.host(format!("denied: {call} needs {grant}"));
-        Refusal::Denied(format!("{call} needs {grant}"))
+        let text = format!("{call} needs {grant}");
+        self.log.denials(self.version.function(), &self.fence.invocation)(&text);
+        Refusal::Denied(text)
     }
 }
 

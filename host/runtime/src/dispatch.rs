@@ -1,11 +1,11 @@
 //! The dispatcher: leases what is ready, one loop a lane, and runs it on a bounded number of
 //! workers. It wakes up when the ledger says that something changed or is due; it never polls.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backlot_ledger::{Change, InvocationId, LEASE_MAX, Lane, LedgerError};
+use backlot_ledger::{Change, Fence, InvocationId, LEASE_MAX, Lane, LedgerError};
 use jiff::Timestamp;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -26,7 +26,8 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// the news of it. Past that, the heartbeat finds out.
 const CANCELLED_REMEMBERED: usize = 4_096;
 
-/// The attempts that run now, by invocation.
+/// The attempts that run now, by invocation and fencing token: one that ends late must not pass
+/// for its successor.
 #[derive(Default)]
 pub(crate) struct Running {
     inner: Mutex<RunningInner>,
@@ -36,30 +37,30 @@ pub(crate) struct Running {
 
 #[derive(Default)]
 struct RunningInner {
-    attempts: HashMap<InvocationId, CancellationToken>,
+    attempts: BTreeMap<(InvocationId, u64), CancellationToken>,
     cancelled: VecDeque<InvocationId>,
 }
 
 impl Running {
     /// An attempt starts. Its token is cancelled already when the invocation is.
-    fn start(&self, id: &InvocationId) -> CancellationToken {
+    fn start(&self, fence: &Fence) -> CancellationToken {
         let token = CancellationToken::new();
         let mut inner = self.lock();
-        if inner.cancelled.contains(id) {
+        if inner.cancelled.contains(&fence.invocation) {
             token.cancel();
         }
-        inner.attempts.insert(id.clone(), token.clone());
+        inner.attempts.insert((fence.invocation.clone(), fence.token), token.clone());
         token
     }
 
-    fn end(&self, id: &InvocationId) {
-        self.lock().attempts.remove(id);
+    fn end(&self, fence: &Fence) {
+        self.lock().attempts.remove(&(fence.invocation.clone(), fence.token));
     }
 
     fn cancel(&self, id: InvocationId) {
         let mut inner = self.lock();
-        if let Some(token) = inner.attempts.get(&id) {
-            token.cancel();
+        for token in inner.attempts.range((id.clone(), 0)..=(id.clone(), u64::MAX)) {
+            token.1.cancel();
         }
         // Cancelled invocations stay so, so it can never be one that may run.
         inner.cancelled.push_back(id);
@@ -108,11 +109,11 @@ pub(crate) async fn lane(shared: Arc<Shared>, lane: Lane, workers: usize, stop: 
                 for (leased, slot) in leased.into_iter().zip(free) {
                     let (shared, stop) = (shared.clone(), stop.clone());
                     attempts.spawn(async move {
-                        let id = leased.invocation.id.clone();
-                        let abort = shared.running.start(&id);
+                        let fence = leased.fence.clone();
+                        let abort = shared.running.start(&fence);
                         let recheck = shared.running.recheck.clone();
                         attempt::run(&shared, leased, &Signals { abort, stop, recheck }).await;
-                        shared.running.end(&id);
+                        shared.running.end(&fence);
                         drop(slot);
                     });
                 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use backlot_ledger::{LogLine, LogSource};
+use backlot_ledger::{InvocationId, LogLine, LogSource};
 use jiff::Timestamp;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -62,12 +62,28 @@ impl AttemptLog {
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// A line of the host's about the guest.
-    pub(crate) fn host(&self, text: impl Into<String>) {
+    /// A line of the host's about the guest. Says whether it was kept.
+    pub(crate) fn host(&self, text: impl Into<String>) -> bool {
         let mut inner = self.lock();
-        if inner.host.len() < HOST_LINES_MAX {
+        let room = inner.host.len() < HOST_LINES_MAX;
+        if room {
             inner.host.push(line(LogSource::Host, text.into()));
         }
+        room
+    }
+
+    /// Takes what was denied to the guest: into its log, and into the server's audit log.
+    pub(crate) fn denials(
+        &self,
+        function: &str,
+        invocation: &InvocationId,
+    ) -> Box<dyn Fn(&str) + Send + Sync> {
+        let (log, function, invocation) = (self.clone(), function.to_owned(), invocation.clone());
+        Box::new(move |text| {
+            if log.host(format!("denied: {text}")) {
+                tracing::warn!(target: "audit", function, %invocation, "denied: {text}");
+            }
+        })
     }
 
     /// Everything that was kept, in the order of writing, and nothing from then on.

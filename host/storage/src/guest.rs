@@ -1,7 +1,7 @@
 //! Host side of `backlot:storage/objects@0.1.0`: what a function may do with objects.
 //!
 //! Nothing a guest passes is trusted. Each call is checked against the function's grants; a denial
-//! is answered and written to the audit log. Whatever changes something carries the attempt's
+//! is answered and told to the owner of the audit log. Whatever changes something carries the attempt's
 //! fence into the commit, so that a superseded attempt changes nothing.
 
 use backlot_bindings::backlot::storage::objects as wit;
@@ -63,12 +63,16 @@ impl Grant {
     }
 }
 
+/// Is told of each call that was denied, in words.
+pub type OnDenied = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Storage capability of one guest instance.
 pub struct StorageCtx {
     store: Store,
     grants: Vec<Grant>,
     fence: Fence,
     function: String,
+    on_denied: OnDenied,
     /// Readers and writers open now.
     handles: u32,
     bytes_read: u64,
@@ -78,9 +82,15 @@ pub struct StorageCtx {
 impl StorageCtx {
     /// The capability of one attempt of a function.
     #[must_use]
-    pub fn new(store: Store, function: String, grants: Vec<Grant>, fence: Fence) -> StorageCtx {
+    pub fn new(
+        store: Store,
+        function: String,
+        grants: Vec<Grant>,
+        fence: Fence,
+        on_denied: OnDenied,
+    ) -> StorageCtx {
         let (handles, bytes_read, bytes_written) = (0, 0, 0);
-        StorageCtx { store, grants, fence, function, handles, bytes_read, bytes_written }
+        StorageCtx { store, grants, fence, function, on_denied, handles, bytes_read, bytes_written }
     }
 
     /// Bytes of objects that the guest has read, for its account.
@@ -99,14 +109,9 @@ impl StorageCtx {
         if self.grants.iter().any(|grant| grant.covers(access, bucket, key)) {
             return Ok(());
         }
-        let access = access.name();
-        let Fence { invocation, .. } = &self.fence;
-        tracing::warn!(
-            target: "audit",
-            function = self.function, %invocation, access, bucket, key,
-            "storage call denied"
-        );
-        Err(wit::Error::Denied(format!("no grant to {access} {key:?} in bucket {bucket:?}")))
+        let text = format!("no grant to {} {key:?} in bucket {bucket:?}", access.name());
+        (self.on_denied)(&text);
+        Err(wit::Error::Denied(text))
     }
 
     async fn opened(

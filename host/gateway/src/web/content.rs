@@ -123,7 +123,9 @@ pub(super) struct Published {
     pub(super) audio: Vec<serde_json::Value>,
     pub(super) encoder: Option<String>,
     pub(super) preset: Option<String>,
-    pub(super) published_at: Option<serde_json::Value>,
+    /// When its `content.json` was written: the encoder itself sees a clock that stands still.
+    #[serde(skip_deserializing)]
+    pub(super) published_at: Timestamp,
 }
 
 /// One rendition as published.

@@ -160,8 +160,9 @@ impl Sources {
             reader => reader?,
         };
         let bytes = reader.read_at(0, POINTER_BYTES_MAX).await?;
-        match serde_json::from_slice(&bytes) {
-            Ok(published) => Ok(Some(published)),
+        let published_at = reader.info().modified_at;
+        match serde_json::from_slice::<Published>(&bytes) {
+            Ok(published) => Ok(Some(Published { published_at, ..published })),
             Err(err) => {
                 tracing::warn!(key, %err, "a content.json could not be read; it is not shown");
                 Ok(None)

@@ -190,7 +190,7 @@ async fn progress_counts_as_stored_only_what_succeeded() {
     site.list_until(|list| list[0]["state"] == "publishing").await;
 }
 
-const POINTER: &[u8] = br#"{"id":"a-film-ID","title":"A film","source":{"bucket":"uploads","key":"A film.mp4","etag":"e","contentId":"c"},"build":"b1","duration_ms":4000,"frames":110,"width":640,"height":360,"master":"b1/master.m3u8","dash":"b1/manifest.mpd","poster":"b1/poster.jpg","storyboard":"b1/storyboard.vtt","mp4":null,"rungs":[{"name":"360p","width":640,"height":360,"bytes":12345,"codec":"av01.0.01M.08"}],"audio":[],"encoder":"e","preset":"fast","published_at":"2026-01-01T00:00:00Z"}"#;
+const POINTER: &[u8] = br#"{"id":"a-film-ID","title":"A film","source":{"bucket":"uploads","key":"A film.mp4","etag":"e","contentId":"c"},"build":"b1","duration_ms":4000,"frames":110,"width":640,"height":360,"master":"b1/master.m3u8","dash":"b1/manifest.mpd","poster":"b1/poster.jpg","storyboard":"b1/storyboard.vtt","mp4":null,"rungs":[{"name":"360p","width":640,"height":360,"bytes":12345,"codec":"av01.0.01M.08"}],"audio":[],"encoder":"e","preset":"fast"}"#;
 
 #[tokio::test]
 async fn a_published_film_is_listed_watched_and_linked() {

@@ -1,5 +1,6 @@
 //! The host side of the guests' interface: grants, fences, handles.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backlot_bindings::backlot::storage::objects::{
@@ -14,6 +15,7 @@ use crate::Bed;
 struct Guest {
     table: ResourceTable,
     ctx: StorageCtx,
+    denials: Arc<Mutex<Vec<String>>>,
 }
 
 impl Guest {
@@ -25,8 +27,11 @@ impl Guest {
         };
         let all = [Access::Read, Access::Write, Access::Delete];
         let grants = vec![grant("in/", &[Access::Read]), grant("out/", &all)];
-        let ctx = StorageCtx::new(bed.store.clone(), "encoder".into(), grants, fence);
-        Guest { table: ResourceTable::new(), ctx }
+        let denials = Arc::new(Mutex::new(Vec::new()));
+        let told = denials.clone();
+        let on_denied = Box::new(move |text: &str| told.lock().unwrap().push(text.to_owned()));
+        let ctx = StorageCtx::new(bed.store.clone(), "encoder".into(), grants, fence, on_denied);
+        Guest { table: ResourceTable::new(), ctx, denials }
     }
 
     fn view(&mut self) -> StorageView<'_> {
@@ -87,6 +92,10 @@ async fn a_grant_is_bucket_prefix_and_access() {
     assert_eq!(listed.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["out/b"]);
     view.delete(films(), "out/b".into()).await.unwrap().unwrap();
     assert_eq!(bed.get("out/a").await.unwrap(), "1");
+    // Each of them was told of.
+    let denials = guest.denials.lock().unwrap();
+    assert_eq!(denials.len(), 4 * 3 + 2 * 4 + 1);
+    assert_eq!(denials[0], "no grant to read \"in\" in bucket \"films\"");
 }
 
 #[tokio::test]
