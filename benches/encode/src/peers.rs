@@ -84,7 +84,7 @@ fn rav1e(
     let out = folder.join("rav1e.ivf");
     let gop = GOP_FRAMES.to_string();
     let mut command = Command::new("rav1e");
-    command.arg(raw).args(["--overwrite", "--output"]).arg(&out);
+    command.arg(raw).args(["-y", "--output"]).arg(&out);
     command.args(["--speed", &speed.to_string(), "--quantizer", &quantizer(lines).to_string()]);
     command.args(["--keyint", &gop, "--min-keyint", &gop, "--no-scene-detection"]).args(more);
     finished(command.stdout(Stdio::null()).stderr(Stdio::null()), &out, raw)

@@ -53,6 +53,23 @@ pub fn removed(event: &Event) -> Result<(), Fault> {
     sweep(&id)
 }
 
+/// The encoding of an upload ran out of attempts: nothing half-made is left, and the publisher is
+/// told.
+pub fn gave_up(event: &Event) -> Result<(), Fault> {
+    let GivenUp { event: cause, reason } = serde_json::from_slice(&event.data)?;
+    let bucket = cause.source.strip_prefix("/buckets/").unwrap_or(&cause.source).to_owned();
+    let id = names::content_id(&bucket, &cause.subject);
+    let source = SourceNote {
+        bucket,
+        key: cause.subject,
+        etag: String::new(),
+        content_id: String::new(),
+    };
+    sweep(&id)?;
+    let reason = reason.unwrap_or_default();
+    announce::failed(&id, &source, &format!("given up after several attempts: {reason}"))
+}
+
 /// Make, publish and announce a film; the answer is its `content.json`.
 fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Vec<u8>, Fault> {
     // Decide what to make; the same in each run.
@@ -301,6 +318,20 @@ struct Object {
     version_id: Option<String>,
     #[serde(default)]
     content_id: Option<String>,
+}
+
+/// The data of `backlot.function.failed`.
+#[derive(Deserialize)]
+struct GivenUp {
+    event: Cause,
+    reason: Option<String>,
+}
+
+/// The event that started what failed.
+#[derive(Deserialize)]
+struct Cause {
+    source: String,
+    subject: String,
 }
 
 fn read_event(event: &Event) -> Result<(Upload, SourceNote), Fault> {

@@ -43,6 +43,7 @@ impl Handler for Encoder {
         let answer = match event.kind.as_str() {
             "backlot.object.created" => job::created(&event),
             "backlot.object.removed" => job::removed(&event).map(|()| None),
+            "backlot.function.failed" => job::gave_up(&event).map(|()| None),
             "backlot.child" => child(&event).map(Some),
             kind => {
                 Err(Fault::Passing(format!("no one sends this function events of kind {kind}")))

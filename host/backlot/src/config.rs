@@ -22,6 +22,9 @@ pub(crate) struct Config {
     pub(crate) cache: Option<PathBuf>,
     pub(crate) s3: S3,
     pub(crate) http: Http,
+    pub(crate) functions: Functions,
+    pub(crate) queue: Queue,
+    pub(crate) history: History,
     pub(crate) encoder: Encoder,
     pub(crate) log: Log,
     #[serde(default)]
@@ -48,6 +51,26 @@ pub(crate) struct Http {
     pub(crate) connections_max: usize,
     pub(crate) requests_max: usize,
     pub(crate) drain_secs: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Functions {
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Queue {
+    pub(crate) invocations_max: u64,
+    pub(crate) megabytes_max: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct History {
+    pub(crate) days: u64,
+    pub(crate) invocations_max: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

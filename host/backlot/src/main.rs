@@ -7,6 +7,8 @@ mod credentials;
 mod encode;
 mod explain;
 mod fault;
+mod functions_folder;
+mod history;
 mod logging;
 mod node;
 mod runs;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use backlot_gateway::s3;
 use backlot_gateway::serve::{Limits, serve};
 use backlot_gateway::web::{self, Web, WebConfig};
+use backlot_ledger::{Backlog, Retention};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -16,7 +17,7 @@ use crate::config::{self, Access, Config, LogFormat};
 use crate::credentials::{self, Credentials};
 use crate::fault::Fault;
 use crate::node::{self, Node, Setup};
-use crate::{Done, logging, out, signals};
+use crate::{Done, functions_folder, history, logging, out, signals};
 
 /// Largest body on the HTTP side, which only reads: nothing needs one.
 const HTTP_BODY_BYTES_MAX: u64 = 64 * 1024;
@@ -47,6 +48,19 @@ async fn serve_until_stopped(
     let addresses = Addresses { s3: local(&s3_listener)?, http: local(&http_listener)? };
 
     let node = Node::open(setup(config)).await?;
+    if let Some(folder) = &config.functions.folder {
+        functions_folder::deploy(folder, &node.runtime).await?;
+        functions_folder::follow(folder.clone(), node.runtime.clone(), stop.clone())?;
+    }
+    node.ledger.limit_backlog(Backlog {
+        invocations: config.queue.invocations_max,
+        bytes: config.queue.megabytes_max.saturating_mul(MIB),
+    });
+    let retention = Retention {
+        age_max: Duration::from_secs(config.history.days.saturating_mul(86_400)),
+        roots_max: u32::try_from(config.history.invocations_max).unwrap_or(u32::MAX),
+    };
+    tokio::spawn(history::keep(node.ledger.clone(), retention, stop.clone()));
     let credentials = credentials::load_or_create(&config.data)?;
     let users = users(&credentials, config)?;
     let settings =

@@ -30,6 +30,14 @@ pub enum LedgerError {
         /// The limit, inclusive.
         limit: u64,
     },
+    /// Too much waits to be handled already; nothing was taken, try again later.
+    #[error("{what}: there are {limit} already, the most that may wait")]
+    Backlog {
+        /// What is limited.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
     /// The arguments make no sense; the text says which and why.
     #[error("{0}")]
     Invalid(String),

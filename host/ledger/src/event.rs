@@ -1,6 +1,7 @@
 //! Events, and who gets them.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,13 @@ impl Event {
 pub trait Router: Send + Sync + 'static {
     /// One invocation is queued for each route.
     fn route(&self, event: &Event) -> Vec<Route>;
+
+    /// Whether a function may want to know how the invocations of this one end: only then there
+    /// are events of that ([`crate::FUNCTION_SUCCEEDED`], [`crate::FUNCTION_FAILED`]).
+    fn follows(&self, function: &str) -> bool {
+        let _ = function;
+        false
+    }
 }
 
 /// One function that gets an event.
@@ -112,6 +120,8 @@ pub struct Route {
     pub function: String,
     /// How this invocation stands to others of the same function and key. None: independent.
     pub concurrency: Option<Concurrency>,
+    /// Not before so long after the event.
+    pub delay: Duration,
 }
 
 /// How invocations of one function that share a key stand to one another.

@@ -156,6 +156,10 @@ pub struct Invocation {
     pub cost: Cost,
     /// As of the end of the last attempt.
     pub progress: Vec<Progress>,
+    /// The version of the function that it is to run, where somebody chose one.
+    pub version: Option<String>,
+    /// How many invocations, each started by an event of the one before, led to it.
+    pub depth: u32,
 }
 
 /// One run of an invocation's handler.
@@ -173,6 +177,8 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// What it took.
     pub cost: Cost,
+    /// The version of the function that it ran.
+    pub version: Option<String>,
 }
 
 /// How one attempt ended, for the record.
@@ -187,9 +193,9 @@ pub enum AttemptOutcome {
     Retry,
     /// The guest trapped, or a limit ended it.
     Trapped,
-    /// It waits for children.
+    /// It waits for children, or sleeps.
     Parked,
-    /// The host shut down.
+    /// The host shut down, or another version took over.
     Released,
     /// Its lease ran out, or its process died.
     Lost,
@@ -268,6 +274,27 @@ pub struct AttemptEnd {
     pub progress: Vec<Progress>,
     /// The function's policy, for [`Outcome::Retry`] and [`Outcome::Trapped`].
     pub retry: RetryPolicy,
+    /// The version of the function that ran, if one did.
+    pub version: Option<String>,
+}
+
+/// How an ended invocation is run again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// As a new invocation of the same event, that has done nothing. Else the invocation itself
+    /// goes on: what it did is not done again.
+    pub fresh: bool,
+    /// Run this version of the function, whichever is live then.
+    pub version: Option<String>,
+}
+
+/// What has not ended, or may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Invocations.
+    pub invocations: u64,
+    /// Bytes of their events, an event counted with each of its invocations.
+    pub bytes: u64,
 }
 
 /// How an attempt ended.
@@ -291,7 +318,13 @@ pub enum Outcome {
         /// Children of this invocation.
         children: Vec<InvocationId>,
     },
-    /// The host shuts down: runnable again at once, and not counted as a failure.
+    /// Runnable again at this moment.
+    Asleep {
+        /// When.
+        until: Timestamp,
+    },
+    /// The host shuts down, or another version takes over: runnable again at once, and not counted
+    /// as a failure.
     Released,
 }
 
@@ -304,11 +337,13 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// Upper bound of every delay.
     pub cap: Duration,
+    /// No attempt begins so long after the event was accepted.
+    pub age_max: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 4, base: Duration::from_secs(1), cap: Duration::from_secs(60) }
+        Self { attempts: 4, base: Duration::from_secs(1), cap: Duration::from_secs(60), age_max: None }
     }
 }
 

@@ -4,9 +4,12 @@
 //!
 //! - An answer means that it is on disk ([`writer`]).
 //! - An event and what it causes are one commit (`Tx::emit`).
-//! - An attempt that is over cannot write (`Tx::check`).
+//! - An attempt that is over cannot write (`Tx::fenced`).
 
+mod check;
 mod clock;
+pub mod crash;
+mod effect;
 mod error;
 mod event;
 mod invocation;
@@ -26,7 +29,9 @@ use std::sync::mpsc as sync_mpsc;
 use rusqlite::Connection;
 use tokio::sync::{broadcast, oneshot};
 
+pub use check::{Checked, check};
 pub use clock::{Clock, system_clock};
+pub use effect::*;
 pub use error::LedgerError;
 pub use event::*;
 pub use invocation::*;
@@ -80,6 +85,11 @@ impl Ledger {
     /// From now on events go where this router says; until the first is set, nowhere.
     pub fn set_router(&self, router: Arc<dyn Router>) {
         self.inner.writer.set_router(router);
+    }
+
+    /// From now on what comes from outside is refused when so much waits ([`BACKLOG_MAX`] before).
+    pub fn limit_backlog(&self, most: Backlog) {
+        self.inner.writer.limit_backlog(most);
     }
 
     /// What becomes durable from now on. A receiver that falls far behind is told so (`Lagged`)

@@ -34,4 +34,6 @@ pub struct Committed<T> {
     pub value: T,
     /// Blobs that nothing refers to any more.
     pub garbage: Vec<BlobId>,
+    /// It is the answer of an effect that was done before: nothing was done now.
+    pub again: bool,
 }

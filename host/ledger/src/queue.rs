@@ -15,18 +15,23 @@ use jiff::Timestamp;
 use crate::error::at_most;
 use crate::tx::Tx;
 use crate::{
-    Attempt, AttemptEnd, Ending, Event, EventId, Fence, Invocation, InvocationFilter, InvocationId,
-    Lane, Leased, Ledger, LedgerError, LogLine, Outcome,
+    Attempt, AttemptEnd, Backlog, Effect, EffectRecord, Ending, Event, EventId, Fence, Invocation, InvocationFilter, InvocationId,
+    Lane, Leased, Ledger, LedgerError, LogLine, Outcome, Replay,
 };
 
+mod backlog;
 mod children;
 mod effects;
 mod finish;
 mod lease;
+mod replay;
 mod retention;
 mod route;
+mod schedule;
 mod tree;
 mod view;
+
+pub use backlog::{BACKLOG_MAX, CHAIN_MAX};
 
 pub use children::{
     CHILD_KEY_BYTES_MAX, CHILD_PAYLOAD_BYTES_MAX, CHILDREN_MAX, OUTCOMES_BYTES_MAX,
@@ -39,6 +44,7 @@ pub use finish::{
 pub use lease::{ATTEMPTS_KEPT, LEASE_MAX, LOST_MAX};
 pub use retention::Retention;
 pub use route::ROUTES_MAX;
+pub use tree::{ENDING_RESULT_BYTES_MAX, FUNCTION_FAILED, FUNCTION_SUCCEEDED};
 pub use view::PAGE_MAX;
 
 /// Queues the attempts of an earlier process again.
@@ -53,17 +59,98 @@ impl Ledger {
         self.write(move |tx| tx.emit(event)).await
     }
 
-    /// As [`Ledger::publish`], for a running attempt and once for the whole invocation: an event
-    /// with the same kind, subject, content type, data and `occurrence` is not published again.
-    /// `occurrence` counts, from 0, how often this attempt has published that very event before.
-    pub async fn publish_from(
+    /// As [`Ledger::publish`], as an effect of a running attempt.
+    pub async fn publish_once(&self, effect: &Effect, event: Event) -> Result<(), LedgerError> {
+        let effect = effect.clone();
+        self.write(move |tx| tx.publish_once(&effect, event)).await
+    }
+
+    /// When a sleep of this length (at most [`DELAY_MAX`]), an effect of a running attempt, ends:
+    /// counted from the first time that it was asked for.
+    pub async fn sleep(
         &self,
-        fence: &Fence,
-        occurrence: u32,
+        effect: &Effect,
+        duration: Duration,
+    ) -> Result<Timestamp, LedgerError> {
+        let effect = effect.clone();
+        self.write(move |tx| tx.sleep(&effect, duration)).await
+    }
+
+    /// As [`Ledger::publish`], for this function and no other, whatever its triggers say.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] when the event's id is known.
+    pub async fn invoke(
+        &self,
+        function: &str,
         event: Event,
-    ) -> Result<(), LedgerError> {
-        let fence = fence.clone();
-        self.write(move |tx| tx.publish_from(&fence, occurrence, event)).await
+        version: Option<String>,
+    ) -> Result<InvocationId, LedgerError> {
+        let function = function.to_owned();
+        self.write(move |tx| tx.invoke(&function, &event, version.as_deref())).await
+    }
+
+    /// Runs an ended root invocation again; the id of the one that runs.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a child, for what has not ended, and, unless fresh, where a
+    /// newer invocation would have superseded it.
+    pub async fn replay(
+        &self,
+        id: &InvocationId,
+        replay: Replay,
+    ) -> Result<InvocationId, LedgerError> {
+        let id = id.clone();
+        self.write(move |tx| tx.replay(&id, &replay)).await
+    }
+
+    /// Forgets an ended root invocation and all below it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a child, and for what has not ended.
+    pub async fn forget(&self, id: &InvocationId) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.write(move |tx| tx.forget(&id)).await
+    }
+
+    /// Begins a schedule, unless it has; answers its last slot, or now.
+    pub async fn begin_schedule(
+        &self,
+        function: &str,
+        schedule: &str,
+    ) -> Result<Timestamp, LedgerError> {
+        let (function, schedule) = (function.to_owned(), schedule.to_owned());
+        self.write(move |tx| tx.begin_schedule(&function, &schedule)).await
+    }
+
+    /// Publishes the event of a slot of a schedule, unless that slot or a later one was fired;
+    /// whether it was done. Without an event the slot is passed over.
+    pub async fn fire(
+        &self,
+        function: &str,
+        schedule: &str,
+        slot: Timestamp,
+        event: Option<Event>,
+    ) -> Result<bool, LedgerError> {
+        let (function, schedule) = (function.to_owned(), schedule.to_owned());
+        self.write(move |tx| tx.fire(&function, &schedule, slot, event)).await
+    }
+
+    /// What has not ended.
+    pub async fn backlog(&self) -> Result<Backlog, LedgerError> {
+        self.read(|conn| {
+            let backlog = conn
+                .prepare_cached("SELECT invocations, bytes FROM backlog")?
+                .query_row([], |row| {
+                    let [invocations, bytes] = [row.get::<_, i64>(0)?, row.get(1)?];
+                    Ok(Backlog {
+                        invocations: invocations.cast_unsigned(),
+                        bytes: bytes.cast_unsigned(),
+                    })
+                })?;
+            Ok(backlog)
+        })
+        .await
     }
 
     /// Starts attempts of up to `limit` (at most [`LEASE_MAX`]) ready invocations of a lane. Each
@@ -201,6 +288,17 @@ impl Ledger {
     pub async fn logs(&self, id: &InvocationId) -> Result<Vec<LogLine>, LedgerError> {
         let id = id.clone();
         self.read(move |conn| view::logs(conn, &id)).await
+    }
+
+    /// A page of the effects of an invocation, in the order in which they were done, after the
+    /// first `skip`; at most [`PAGE_MAX`].
+    pub async fn effects(
+        &self,
+        id: &InvocationId,
+        skip: usize,
+    ) -> Result<Vec<EffectRecord>, LedgerError> {
+        let id = id.clone();
+        self.read(move |conn| effects::list(conn, &id, skip, PAGE_MAX)).await
     }
 
     /// One event.

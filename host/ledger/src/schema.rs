@@ -14,8 +14,8 @@ const APPLICATION_ID: i64 = 0x424B_4C47;
 const STEPS: &[&[&str]] =
     &[&[include_str!("schema/queue.sql"), include_str!("schema/objects.sql")]];
 
-/// Brings the database to the newest format, or says why not. Each step commits on its own.
-pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+/// The database's format; 0 for one that is empty. Refuses what is not ours, or too new.
+pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let supported = STEPS.len() as i64;
     let found: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let owner: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
@@ -27,6 +27,12 @@ pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), LedgerEr
     if supported < found {
         return Err(LedgerError::NewerFormat { path: path.to_owned(), found, supported });
     }
+    Ok(found)
+}
+
+/// Brings the database to the newest format, or says why not. Each step commits on its own.
+pub(crate) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+    let found = recognise(conn, path)?;
     for (format, step) in (1..).zip(STEPS).filter(|(format, _)| found < *format) {
         let tx = conn.transaction()?;
         for sql in *step {

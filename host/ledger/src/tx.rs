@@ -1,10 +1,12 @@
 //! What an operation sees: the open transaction, the time, and what to do after the commit.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use crate::clock::timestamp;
-use crate::{Change, Fence, LedgerError, Router, State, rows};
+use crate::{Backlog, Change, Fence, LedgerError, Router, State, rows};
 
 /// Work for the time after the commit.
 pub(crate) type AfterCommit = Box<dyn FnOnce() + Send>;
@@ -35,6 +37,10 @@ pub(crate) struct Tx<'a> {
     now_ms: i64,
     pub(crate) router: Option<&'a dyn Router>,
     pending: &'a mut Pending,
+    /// What may wait.
+    pub(crate) backlog_max: Backlog,
+    /// How many invocations are above what this operation causes: see [`crate::CHAIN_MAX`].
+    depth: Cell<u32>,
 }
 
 impl<'a> Tx<'a> {
@@ -43,8 +49,9 @@ impl<'a> Tx<'a> {
         now_ms: i64,
         router: Option<&'a dyn Router>,
         pending: &'a mut Pending,
+        backlog_max: Backlog,
     ) -> Self {
-        Self { conn, now_ms, router, pending }
+        Self { conn, now_ms, router, pending, backlog_max, depth: Cell::new(0) }
     }
 
     /// The connection, inside the transaction. Never begin, commit or roll back here.
@@ -75,14 +82,22 @@ impl<'a> Tx<'a> {
         self.pending.effects.push(Box::new(effect));
     }
 
-    /// Refuses an attempt that is over. To be called by everything that a guest can cause.
-    pub(crate) fn check(&self, fence: &Fence) -> Result<(), LedgerError> {
-        self.fenced(fence).map(|_| ())
+    /// Refuses an attempt that is over. To be called by everything that a guest can cause; answers
+    /// the invocation's row number for what follows.
+    pub(crate) fn fenced(&self, fence: &Fence) -> Result<i64, LedgerError> {
+        let Fenced { seq, depth } = check_fence(self.conn, fence)?;
+        self.depth.set(depth.saturating_add(1));
+        Ok(seq)
     }
 
-    /// As [`Tx::check`]; the invocation's row number for what follows.
-    pub(crate) fn fenced(&self, fence: &Fence) -> Result<i64, LedgerError> {
-        check_fence(self.conn, fence)
+    /// How deep the events are that this operation causes: 0 for what comes from outside.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.get()
+    }
+
+    /// What follows is caused by an invocation at this depth.
+    pub(crate) fn caused_at(&self, depth: u32) {
+        self.depth.set(depth.saturating_add(1));
     }
 
     /// A prepared statement, kept for the next time.
@@ -106,12 +121,21 @@ impl<'a> Tx<'a> {
     }
 }
 
-/// The invocation's row number when the fence holds, on any connection.
-pub(crate) fn check_fence(conn: &Connection, fence: &Fence) -> Result<i64, LedgerError> {
-    conn.prepare_cached("SELECT seq FROM invocations WHERE id = ?1 AND token = ?2 AND state = ?3")?
+/// An invocation whose attempt runs.
+pub(crate) struct Fenced {
+    /// Its row number.
+    pub(crate) seq: i64,
+    /// How long the chain of events is that led to it.
+    pub(crate) depth: u32,
+}
+
+/// The invocation when the fence holds, on any connection.
+pub(crate) fn check_fence(conn: &Connection, fence: &Fence) -> Result<Fenced, LedgerError> {
+    let sql = "SELECT seq, depth FROM invocations WHERE id = ?1 AND token = ?2 AND state = ?3";
+    conn.prepare_cached(sql)?
         .query_row(
             (fence.invocation.as_str(), fence.token.cast_signed(), rows::state(State::Running)),
-            |row| row.get(0),
+            |row| Ok(Fenced { seq: row.get(0)?, depth: row.get(1)? }),
         )
         .optional()?
         .ok_or_else(|| LedgerError::Fenced(fence.invocation.clone()))

@@ -18,7 +18,7 @@ use tokio::time;
 
 use crate::clock::Clock;
 use crate::tx::{Pending, Tx};
-use crate::{Change, LedgerError, Router, schema};
+use crate::{BACKLOG_MAX, Backlog, Change, LedgerError, Router, crash, schema};
 
 /// Operations in one transaction: bounds how long the first waits for the last.
 pub const GROUP_MAX: usize = 256;
@@ -80,6 +80,7 @@ impl Job {
 struct Shared {
     clock: Clock,
     router: RwLock<Option<Arc<dyn Router>>>,
+    backlog_max: RwLock<Backlog>,
     changes: broadcast::Sender<Change>,
     operations: AtomicU64,
     commits: AtomicU64,
@@ -100,6 +101,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             clock,
             router: RwLock::new(None),
+            backlog_max: RwLock::new(BACKLOG_MAX),
             changes: broadcast::Sender::new(CHANGES_MAX),
             operations: AtomicU64::new(0),
             commits: AtomicU64::new(0),
@@ -142,6 +144,10 @@ impl Writer {
         *self.shared.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
     }
 
+    pub(crate) fn limit_backlog(&self, most: Backlog) {
+        *self.shared.backlog_max.write().unwrap_or_else(PoisonError::into_inner) = most;
+    }
+
     pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()
     }
@@ -177,7 +183,7 @@ fn open(path: &Path) -> Result<Connection, LedgerError> {
     conn.busy_timeout(Duration::from_secs(10))?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // NORMAL loses acknowledged commits at a power cut.
-    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "synchronous", synchronous())?;
     conn.pragma_update(None, "cache_size", -32 * 1024)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     // Pages (32 MiB) after which the log is copied into the database, here, with two more flushes.
@@ -190,6 +196,18 @@ fn open(path: &Path) -> Result<Connection, LedgerError> {
     Ok(conn)
 }
 
+/// How hard SQLite waits for the disk.
+#[cfg(not(feature = "crash-points"))]
+fn synchronous() -> String {
+    "FULL".to_owned()
+}
+
+/// How hard SQLite waits for the disk; less, where a test must see that data is lost by it.
+#[cfg(feature = "crash-points")]
+fn synchronous() -> String {
+    std::env::var("BACKLOT_TEST_SYNCHRONOUS").unwrap_or_else(|_| "FULL".to_owned())
+}
+
 fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
     while let Some(first) = queue.blocking_recv() {
         let router = shared.router.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -197,7 +215,12 @@ fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
         let committed = match conn.execute_batch("BEGIN IMMEDIATE") {
             Ok(()) => group
                 .fill(first, &mut queue, shared)
-                .and_then(|()| conn.execute_batch("COMMIT").map_err(LedgerError::from)),
+                .and_then(|()| {
+                    crash::point("ledger.before-commit");
+                    conn.execute_batch("COMMIT")?;
+                    crash::point("ledger.after-commit");
+                    Ok(())
+                }),
             Err(err) => {
                 // The caller is told by the drop of its reply.
                 drop(first);
@@ -242,7 +265,9 @@ impl Group<'_> {
         self.conn.prepare_cached("SAVEPOINT operation")?.execute([])?;
         let mark = self.pending.mark();
         let now_ms = (shared.clock)().as_millisecond();
-        let mut tx = Tx::new(self.conn, now_ms, self.router.as_deref(), &mut self.pending);
+        let backlog_max = *shared.backlog_max.read().unwrap_or_else(PoisonError::into_inner);
+        let router = self.router.as_deref();
+        let mut tx = Tx::new(self.conn, now_ms, router, &mut self.pending, backlog_max);
         let done = panic::catch_unwind(AssertUnwindSafe(|| (job.0)(&mut tx)));
         // A full disk or an I/O error makes SQLite roll back everything, not only the savepoint.
         if self.conn.is_autocommit() {

@@ -1,15 +1,12 @@
 //! One attempt: a fresh guest instance, run to its end or ended, and what the ledger is told.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backlot_bindings::backlot::function::types::{Event as GuestEvent, Failure};
 use backlot_encoding::guest::EncodingCtx;
-use backlot_ledger::{
-    AttemptEnd, Cost, Event, Fence, Invocation, Leased, LedgerError, Outcome, REASON_BYTES_MAX,
-    RESULT_BYTES_MAX, RetryPolicy,
-};
+use backlot_ledger::{AttemptEnd, Cost, Effects, Event, Fence, Invocation, Leased, LedgerError, Outcome, REASON_BYTES_MAX,
+    RESULT_BYTES_MAX, RetryPolicy, crash};
 use backlot_storage::guest::StorageCtx;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -34,6 +31,11 @@ const FINISH_TRIES: u32 = 8;
 /// Pause between two of them.
 const FINISH_PAUSE: Duration = Duration::from_millis(250);
 
+/// What an attempt of a version that is not live any more may have computed to be given up for the
+/// new version, which goes on behind its last effect. Past that it ends on the old one: to encode
+/// a part again would cost more than it gains.
+const SWAP_CPU_MAX: Duration = Duration::from_secs(1);
+
 /// Heartbeats within one lease: two may fail before it runs out.
 const HEARTBEATS_PER_LEASE: u32 = 3;
 
@@ -55,6 +57,8 @@ enum Ended {
     Over,
     /// The host shuts down.
     Stopped,
+    /// Another version of the function takes over.
+    Superseded,
     /// It took too long.
     WallLimit,
 }
@@ -63,8 +67,13 @@ enum Ended {
 pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
     let Leased { invocation, event, fence } = leased;
     // Chosen once: the attempt ends on this version, whatever is deployed meanwhile.
-    let Some(version) = shared.functions.get(&invocation.function) else {
-        let reason = format!("no function {:?} is deployed", invocation.function);
+    let Some(version) = shared.functions.pick(&invocation) else {
+        let reason = match &invocation.version {
+            None => format!("no function {:?} is deployed", invocation.function),
+            Some(version) => {
+                format!("function {:?} has no version {version}", invocation.function)
+            }
+        };
         let log = AttemptLog::new(0);
         log.host(&reason);
         let outcome = Outcome::Retry { reason, after: None };
@@ -75,6 +84,7 @@ pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
             cost: Cost::default(),
             progress: vec![],
             retry,
+            version: None,
         };
         return finish(shared, &fence, end).await;
     };
@@ -83,6 +93,10 @@ pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
     let outcome = match ended {
         Ended::Over => None,
         Ended::Stopped => Some(Outcome::Released),
+        Ended::Superseded => {
+            log.host("another version takes over");
+            Some(Outcome::Released)
+        }
         Ended::WallLimit => {
             let limit = version.manifest.limits.wall_secs;
             Some(Outcome::Trapped(format!("wall-clock limit of {limit} s was reached")))
@@ -105,6 +119,7 @@ pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
         cost: used.cost,
         progress: shared.progress.of(&fence.invocation),
         retry: version.manifest.retry.policy(),
+        version: Some(version.id().to_owned()),
     };
     finish(shared, &fence, end).await;
     // Only now, so that whoever looks sees either the live progress or the ledger's.
@@ -142,13 +157,26 @@ async fn guest(
         let instance = version.ready.instantiate_async(&mut store).await?;
         instance.backlot_function_handler().call_handle(&mut store, &event).await
     });
-    let ended = tokio::select! {
-        biased;
-        () = signals.abort.cancelled() => Ended::Over,
-        () = lease_lost(shared, fence, &signals.recheck) => Ended::Over,
-        () = signals.stop.cancelled() => Ended::Stopped,
-        () = tokio::time::sleep_until(wall_end) => Ended::WallLimit,
-        result = &mut call => Ended::Returned(result),
+    // A version that was chosen for this invocation is not superseded.
+    let mut may_move = invocation.version.is_none();
+    let lease_lost = lease_lost(shared, fence, &signals.recheck);
+    tokio::pin!(lease_lost);
+    let ended = loop {
+        break tokio::select! {
+            biased;
+            () = signals.abort.cancelled() => Ended::Over,
+            () = &mut lease_lost => Ended::Over,
+            () = signals.stop.cancelled() => Ended::Stopped,
+            () = version.superseded.cancelled(), if may_move => {
+                if SWAP_CPU_MAX < call.cpu() {
+                    may_move = false;
+                    continue;
+                }
+                Ended::Superseded
+            }
+            () = tokio::time::sleep_until(wall_end) => Ended::WallLimit,
+            result = &mut call => Ended::Returned(result),
+        };
     };
     let cpu = call.cpu();
     // Ends the guest where it is, if it did not end by itself.
@@ -207,8 +235,7 @@ fn guest_state(
             attempt: invocation.attempt,
             accepted_at: invocation.accepted_at,
             deadline: Timestamp::now().saturating_add(wall).unwrap_or(Timestamp::MAX),
-            published: HashMap::new(),
-            published_count: 0,
+            effects: Effects::new(fence.clone()),
         },
     }
 }
@@ -254,6 +281,7 @@ fn outcome(
     };
     match err.downcast_ref::<Interrupt>() {
         Some(Interrupt::Parked(children)) => Some(Outcome::Parked { children: children.clone() }),
+        Some(Interrupt::Asleep(until)) => Some(Outcome::Asleep { until: *until }),
         Some(Interrupt::Fenced) => None,
         Some(Interrupt::Unavailable(reason)) => {
             let reason = cut(reason.clone(), REASON_BYTES_MAX);
@@ -291,9 +319,14 @@ async fn lease_lost(shared: &Shared, fence: &Fence, recheck: &Notify) {
 
 /// Tell the ledger. What it does not take is run again when the lease has run out.
 async fn finish(shared: &Shared, fence: &Fence, end: AttemptEnd) {
+    let parks = matches!(end.outcome, Outcome::Parked { .. } | Outcome::Asleep { .. });
     for _ in 0..FINISH_TRIES {
+        crash::point(if parks { "park.before" } else { "attempt.before-finish" });
         match shared.ledger.finish(fence, end.clone()).await {
-            Ok(()) => return,
+            Ok(()) => {
+                crash::point(if parks { "park.after" } else { "attempt.after-finish" });
+                return;
+            }
             Err(LedgerError::Fenced(_)) => {
                 tracing::debug!(invocation = %fence.invocation, "attempt ended too late to count");
                 return;

@@ -3,16 +3,14 @@
 //! Nothing that a guest passes is trusted. What it may do is in its grants; what it did before, in
 //! an earlier attempt, is in the ledger and answered from there.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backlot_bindings::backlot::function::context::{Invocation, NewEvent};
 use backlot_bindings::backlot::function::{children, context};
-use backlot_ledger::{
-    CHILDREN_MAX, Ending, Event, EventId, Fence, InvocationId, Ledger, LedgerError,
-};
+use backlot_ledger::{CHILDREN_MAX, DELAY_MAX, Effects, Ending, Event, EventId, Fence, InvocationId, Ledger,
+    LedgerError, crash};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::functions::{Functions, Version};
 use crate::interrupt::Interrupt;
@@ -23,8 +21,9 @@ use crate::progress::{LiveProgress, STRANDS_MAX, strand};
 pub(crate) const EVENT_DATA_MAX_BYTES: usize = 256 << 10;
 /// Longest kind and longest subject of a published event, in bytes, each.
 pub(crate) const EVENT_TEXT_MAX_BYTES: usize = 1_024;
-/// Most events that one attempt may publish.
-pub(crate) const EVENTS_MAX: usize = 10_000;
+/// Shorter sleeps are slept through: to park and come back costs a few milliseconds, and running
+/// the handler again as much as it does before its first effect.
+pub(crate) const AWAKE_MAX: Duration = Duration::from_millis(100);
 /// Largest payload of a child, in bytes.
 pub(crate) const CHILD_PAYLOAD_MAX_BYTES: usize = 256 << 10;
 
@@ -39,9 +38,8 @@ pub(crate) struct ContextCtx {
     pub(crate) attempt: u32,
     pub(crate) accepted_at: Timestamp,
     pub(crate) deadline: Timestamp,
-    /// How often this attempt has published each event, by digest.
-    pub(crate) published: HashMap<[u8; 32], u32>,
-    pub(crate) published_count: usize,
+    /// What this attempt has done.
+    pub(crate) effects: Effects,
 }
 
 /// What the generated traits are implemented for.
@@ -82,11 +80,21 @@ impl context::Host for ContextView<'_> {
         if !self.ctx.version.manifest.grants.publish {
             return Ok(Err(self.ctx.denied("publish", "the grant `publish`").into()));
         }
-        if let Err(refusal) = check_event(&event, self.ctx.published_count) {
+        if let Err(refusal) = check_event(&event) {
             return Ok(Err(refusal.into()));
         }
         let ctx = &mut *self.ctx;
-        let occurrence = ctx.published.entry(digest(&event)).or_default();
+        let subject = event.subject.as_deref();
+        let effect = ctx.effects.next(
+            "backlot:function/context.publish",
+            [event.kind.as_str(), subject.unwrap_or_default()].join(" "),
+            &[
+                event.kind.as_bytes(),
+                &[u8::from(subject.is_some())],
+                subject.unwrap_or_default().as_bytes(),
+                &event.data,
+            ],
+        );
         let event = Event {
             id: EventId::new(),
             source: format!("/functions/{}", ctx.version.function()),
@@ -96,12 +104,37 @@ impl context::Host for ContextView<'_> {
             content_type: Some("application/json".to_owned()),
             data: event.data,
         };
-        let published = ctx.ledger.publish_from(&ctx.fence, *occurrence, event).await;
+        let published = ctx.ledger.publish_once(&effect, event).await;
         if published.is_ok() {
-            *occurrence += 1;
-            ctx.published_count += 1;
+            ctx.effects.done(&effect);
         }
         answer(published)
+    }
+
+    async fn sleep(&mut self, duration_ms: u64) -> wasmtime::Result<Result<(), context::Error>> {
+        let ctx = &mut *self.ctx;
+        let duration = Duration::from_millis(duration_ms);
+        if DELAY_MAX < duration {
+            let limit = DELAY_MAX.as_millis();
+            let text = format!("milliseconds of sleep: {duration_ms} is over the limit of {limit}");
+            return Ok(Err(Refusal::OverLimit(text).into()));
+        }
+        let effect = ctx.effects.next(
+            "backlot:function/context.sleep",
+            format!("{duration_ms} ms"),
+            &[&duration_ms.to_le_bytes()],
+        );
+        let until = match ctx.ledger.sleep(&effect, duration).await {
+            Ok(until) => until,
+            Err(err) => return answer(Err(err)),
+        };
+        ctx.effects.done(&effect);
+        let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+        if AWAKE_MAX < left {
+            return Err(Interrupt::Asleep(until).into());
+        }
+        tokio::time::sleep(left).await;
+        Ok(Ok(()))
     }
 
     async fn report_progress(&mut self, strands: Vec<context::Progress>) -> wasmtime::Result<()> {
@@ -136,6 +169,7 @@ impl children::Host for ContextView<'_> {
             return Ok(Err(refusal.into()));
         }
         let started = ctx.ledger.start_child(&ctx.fence, &function, &key, payload).await;
+        crash::point("child.after-start");
         answer(started.map(String::from))
     }
 
@@ -231,7 +265,7 @@ fn answer<T, E: From<Refusal>>(result: Result<T, LedgerError>) -> wasmtime::Resu
     }
 }
 
-fn check_event(event: &NewEvent, published: usize) -> Result<(), Refusal> {
+fn check_event(event: &NewEvent) -> Result<(), Refusal> {
     let NewEvent { kind, subject, data } = event;
     if kind.is_empty() || kind.starts_with("backlot.") {
         let text = format!("kind {kind:?}: empty, or one of the host's own (backlot.*)");
@@ -241,7 +275,6 @@ fn check_event(event: &NewEvent, published: usize) -> Result<(), Refusal> {
         ("bytes of kind", kind.len(), EVENT_TEXT_MAX_BYTES),
         ("bytes of subject", subject.as_ref().map_or(0, String::len), EVENT_TEXT_MAX_BYTES),
         ("bytes of data", data.len(), EVENT_DATA_MAX_BYTES),
-        ("events of one attempt", published + 1, EVENTS_MAX),
     ] {
         if limit < got {
             return Err(over(what, got, limit));
@@ -252,18 +285,6 @@ fn check_event(event: &NewEvent, published: usize) -> Result<(), Refusal> {
 
 fn over(what: &str, got: usize, limit: usize) -> Refusal {
     Refusal::OverLimit(format!("{what}: {got} is over the limit of {limit}"))
-}
-
-fn digest(event: &NewEvent) -> [u8; 32] {
-    let mut sha = Sha256::new();
-    let subject = event.subject.as_deref().unwrap_or_default();
-    for part in [event.kind.as_bytes(), subject.as_bytes(), &event.data] {
-        // Lengths, so that no two events of different parts run together to the same bytes.
-        sha.update((part.len() as u64).to_le_bytes());
-        sha.update(part);
-    }
-    sha.update([u8::from(event.subject.is_some())]);
-    sha.finalize().into()
 }
 
 fn epoch_ms(time: Timestamp) -> u64 {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backlot_ledger::{Change, Fence, InvocationId, LEASE_MAX, Lane, LedgerError};
+use backlot_ledger::{Change, Fence, InvocationId, LEASE_MAX, Lane, LedgerError, crash};
 use jiff::Timestamp;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -106,6 +106,7 @@ pub(crate) async fn lane(shared: Arc<Shared>, lane: Lane, workers: usize, stop: 
                 news(&shared, lane, &mut changes, &stop).await;
             }
             Ok(leased) => {
+                crash::point("lease.after");
                 for (leased, slot) in leased.into_iter().zip(free) {
                     let (shared, stop) = (shared.clone(), stop.clone());
                     attempts.spawn(async move {

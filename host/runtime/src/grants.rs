@@ -1,11 +1,11 @@
 //! What a function may touch: the `[grants]` of its manifest. Nothing that is not named here.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use backlot_storage::guest::{Access, Grant as StorageGrant};
 
 /// A function's grants. The default grants nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
     /// Objects, by bucket, key prefix and access.

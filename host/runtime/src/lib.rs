@@ -14,6 +14,7 @@ mod context;
 mod dispatch;
 mod engine;
 mod executor;
+mod filter;
 mod functions;
 mod grants;
 mod interrupt;
@@ -24,14 +25,20 @@ mod manifest;
 mod meter;
 mod progress;
 mod runtime;
+mod schedule;
 mod state;
 mod trap;
+mod triggers;
 
 pub use compile::{COMPONENT_MAX_BYTES, CompileError, ComponentDigest};
+pub use filter::Filter;
 pub use functions::Version;
 pub use grants::{Access, Grants, StorageGrant};
-pub use manifest::{
-    ConcurrencyRule, Limits, Manifest, ManifestError, ObjectChange, Retry, Trigger,
-};
+pub use manifest::{Limits, Manifest, ManifestError, Retry};
 pub use runtime::{DeployError, Runtime, RuntimeConfig, RuntimeError};
+pub use schedule::{Missed, Schedule};
 pub use tokio_util::sync::CancellationToken;
+pub use triggers::{
+    ConcurrencyRule, EventTrigger, FunctionEnd, FunctionTrigger, ObjectChange, ObjectTrigger,
+    Trigger,
+};

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backlot_ledger::{Concurrency, ConcurrencyPolicy, Event, RetryPolicy};
-use serde::Deserialize;
+use backlot_ledger::RetryPolicy;
+use serde::{Deserialize, Serialize};
 
 use crate::grants::Grants;
+use crate::triggers::{self, Trigger};
 
 /// Longest function name, in bytes.
 pub(crate) const NAME_MAX_BYTES: usize = 64;
@@ -27,11 +28,13 @@ pub(crate) const HOSTCALL_MAX_MEGABYTES: u64 = 512;
 pub(crate) const ATTEMPTS_MAX: u32 = 100;
 /// Longest backoff: a day.
 pub(crate) const BACKOFF_MAX_SECS: u64 = 86_400;
+/// Longest `age_secs`, and longest delay of a trigger: 30 days.
+pub(crate) const AGE_MAX_SECS: u64 = 30 * 86_400;
 /// Longest value of a variable, in bytes.
 pub(crate) const ENV_VALUE_MAX_BYTES: usize = 4_096;
 
 /// A checked manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The slot that versions are deployed to: 1 to 64 of `a-z`, `0-9` and `-`, a letter first.
@@ -53,98 +56,8 @@ pub struct Manifest {
     pub env: BTreeMap<String, String>,
 }
 
-/// What starts a function.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Trigger {
-    /// A change of an object.
-    Object {
-        /// In this bucket.
-        bucket: String,
-        /// Which changes; both by default.
-        #[serde(default = "every_change")]
-        events: Vec<ObjectChange>,
-        /// Of keys that begin with this; empty is every key.
-        #[serde(default)]
-        prefix: String,
-        /// Of keys that end with one of these; empty is every key.
-        #[serde(default)]
-        suffixes: Vec<String>,
-        /// What holds among invocations for the same object; nothing by default.
-        #[serde(default)]
-        concurrency: Option<ConcurrencyRule>,
-    },
-    /// An event of this kind.
-    Event {
-        /// The event's kind, such as `content.ready`.
-        kind: String,
-        /// What holds among invocations for the same source and subject; nothing by default.
-        #[serde(default)]
-        concurrency: Option<ConcurrencyRule>,
-    },
-}
-
-/// What can happen to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ObjectChange {
-    /// A new version, also over an old one.
-    Created,
-    /// Deleted.
-    Removed,
-}
-
-fn every_change() -> Vec<ObjectChange> {
-    vec![ObjectChange::Created, ObjectChange::Removed]
-}
-
-/// What holds among a function's invocations for the same thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ConcurrencyRule {
-    /// A newer one cancels the older ones.
-    NewestWins,
-    /// A newer one waits for the older ones.
-    InOrder,
-}
-
-impl Trigger {
-    /// Whether this event starts the function, and with which concurrency.
-    pub(crate) fn matches(&self, event: &Event) -> Option<Option<Concurrency>> {
-        match self {
-            Self::Object { bucket, events, prefix, suffixes, concurrency } => {
-                let change = match event.kind.as_str() {
-                    "backlot.object.created" => ObjectChange::Created,
-                    "backlot.object.removed" => ObjectChange::Removed,
-                    _ => return None,
-                };
-                let key = event.subject.as_deref()?;
-                let hit = events.contains(&change)
-                    && event.source.strip_prefix("/buckets/") == Some(bucket.as_str())
-                    && key.starts_with(prefix.as_str())
-                    && (suffixes.is_empty() || suffixes.iter().any(|end| key.ends_with(end)));
-                hit.then(|| concurrency.map(|rule| rule.of(event)))
-            }
-            Self::Event { kind, concurrency } => {
-                (event.kind == *kind).then(|| concurrency.map(|rule| rule.of(event)))
-            }
-        }
-    }
-}
-
-impl ConcurrencyRule {
-    fn of(self, event: &Event) -> Concurrency {
-        let policy = match self {
-            Self::NewestWins => ConcurrencyPolicy::NewestWins,
-            Self::InOrder => ConcurrencyPolicy::InOrder,
-        };
-        let subject = event.subject.as_deref().unwrap_or_default();
-        Concurrency { key: format!("{}/{subject}", event.source), policy }
-    }
-}
-
 /// A function's limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// All linear memories and tables of a guest together: 1 to 16,384 MiB; 256 by default.
@@ -190,7 +103,7 @@ fn bytes(count: u64, unit: u64) -> usize {
 }
 
 /// What happens after an attempt that failed or trapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// Attempts in all: 1 to 100; 4 by default.
@@ -199,11 +112,14 @@ pub struct Retry {
     pub base_secs: u64,
     /// Longest backoff: `base_secs` to 86,400 s; 60 by default.
     pub cap_secs: u64,
+    /// No attempt begins so long after the event was accepted: 1 to 2,592,000 s; without a limit by
+    /// default.
+    pub age_secs: Option<u64>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 4, base_secs: 1, cap_secs: 60 }
+        Self { attempts: 4, base_secs: 1, cap_secs: 60, age_secs: None }
     }
 }
 
@@ -214,6 +130,7 @@ impl Retry {
             attempts: self.attempts,
             base: Duration::from_secs(self.base_secs),
             cap: Duration::from_secs(self.cap_secs),
+            age_max: self.age_secs.map(Duration::from_secs),
         }
     }
 }
@@ -259,10 +176,11 @@ impl Manifest {
         within("limits.wall_secs", wall_secs, 1, WALL_MAX_SECS)?;
         within("limits.log_kilobytes", log_kilobytes, 1, LOG_MAX_KILOBYTES)?;
         within("limits.hostcall_megabytes", hostcall_megabytes, 1, HOSTCALL_MAX_MEGABYTES)?;
-        let Retry { attempts, base_secs, cap_secs } = self.retry;
+        let Retry { attempts, base_secs, cap_secs, age_secs } = self.retry;
         within("retry.attempts", attempts.into(), 1, ATTEMPTS_MAX.into())?;
         within("retry.base_secs", base_secs, 0, BACKOFF_MAX_SECS)?;
         within("retry.cap_secs", cap_secs, base_secs, BACKOFF_MAX_SECS)?;
+        within("retry.age_secs", age_secs.unwrap_or(1), 1, AGE_MAX_SECS)?;
         for (key, entries) in [
             ("triggers", self.triggers.len()),
             ("grants.storage", self.grants.storage.len()),
@@ -281,27 +199,11 @@ impl Manifest {
             }
             at_most(&format!("bytes of env.{name}"), value.len(), ENV_VALUE_MAX_BYTES)?;
         }
-        self.triggers.iter().try_for_each(check_trigger)
+        triggers::check(&self.triggers)
     }
 }
 
-fn check_trigger(trigger: &Trigger) -> Result<(), ManifestError> {
-    match trigger {
-        Trigger::Object { events, suffixes, .. } => {
-            if events.is_empty() {
-                let limit = "one or both of \"created\" and \"removed\"";
-                return Err(out_of_range("triggers.events", "[]".into(), limit));
-            }
-            at_most("number of triggers.suffixes", suffixes.len(), ENTRIES_MAX)
-        }
-        Trigger::Event { kind, .. } if kind.is_empty() => {
-            Err(out_of_range("triggers.kind", "empty".into(), "an event's kind"))
-        }
-        Trigger::Event { .. } => Ok(()),
-    }
-}
-
-fn check_name(key: &str, name: &str) -> Result<(), ManifestError> {
+pub(crate) fn check_name(key: &str, name: &str) -> Result<(), ManifestError> {
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if plain && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= NAME_MAX_BYTES {
         return Ok(());
@@ -310,31 +212,27 @@ fn check_name(key: &str, name: &str) -> Result<(), ManifestError> {
     Err(out_of_range(key, format!("{name:?}"), limit))
 }
 
-fn within(key: &str, value: u64, least: u64, most: u64) -> Result<(), ManifestError> {
+pub(crate) fn within(key: &str, value: u64, least: u64, most: u64) -> Result<(), ManifestError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
     Err(out_of_range(key, value.to_string(), format!("{least} to {most}")))
 }
 
-fn at_most(key: &str, value: usize, most: usize) -> Result<(), ManifestError> {
+pub(crate) fn at_most(key: &str, value: usize, most: usize) -> Result<(), ManifestError> {
     if value <= most {
         return Ok(());
     }
     Err(out_of_range(key, value.to_string(), format!("at most {most}")))
 }
 
-fn out_of_range(key: &str, value: String, limit: impl Into<String>) -> ManifestError {
+pub(crate) fn out_of_range(key: &str, value: String, limit: impl Into<String>) -> ManifestError {
     ManifestError::OutOfRange { key: key.into(), value, limit: limit.into() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event(kind: &str, source: &str, subject: &str) -> Event {
-        Event::json(source, kind, Some(subject.to_owned()), b"{}".to_vec())
-    }
 
     #[test]
     fn a_name_is_enough_and_grants_nothing() {
@@ -366,7 +264,26 @@ mod tests {
                 "[[triggers]]\ntype = \"object\"\nbucket = \"b\"\nevents = []",
                 "triggers.events is []",
             ),
-            ("[[triggers]]\ntype = \"event\"\nkind = \"\"", "triggers.kind is empty"),
+            ("[[triggers]]\ntype = \"event\"\nkind = \"\"", "triggers.kind is \"\""),
+            (
+                "[[triggers]]\ntype = \"event\"\nkind = \"backlot.child\"",
+                "must be the kind of an event that a function or a client publishes",
+            ),
+            (
+                "[[triggers]]\ntype = \"event\"\nkind = \"k\"\nfilter = \"sise > 5\"",
+                "asks for `sise`; an event has `id`",
+            ),
+            ("[[triggers]]\ntype = \"event\"\nkind = \"k\"\nbucket = \"b\"", "unknown field `bucket`"),
+            (
+                "[[triggers]]\ntype = \"schedule\"\nname = \"s\"\ncron = \"0 0 30 2 *\"",
+                "must be a time that comes",
+            ),
+            (
+                "[[triggers]]\ntype = \"schedule\"\nname = \"s\"\ncron = \"0 * * * *\"\n\
+                 [[triggers]]\ntype = \"schedule\"\nname = \"s\"\ncron = \"1 * * * *\"",
+                "triggers.name is \"s\" twice",
+            ),
+            ("[retry]\nage_secs = 0", "retry.age_secs is 0, must be 1 to 2592000"),
             ("[grants]\nchildren = [\"No\"]", "grants.children is \"No\""),
             ("[env]\n\"A=B\" = \"c\"", "env is \"A=B\", must be a name without `=`"),
         ] {
@@ -377,44 +294,5 @@ mod tests {
             let error = Manifest::parse(&format!("name = {name:?}")).unwrap_err().to_string();
             assert!(error.contains("must be 1 to 64 of a-z, 0-9 and -"), "{name}: {error}");
         }
-    }
-
-    #[test]
-    fn object_triggers_match_bucket_change_prefix_and_suffix() {
-        let manifest = Manifest::parse(
-            "name = \"f\"\n[[triggers]]\ntype = \"object\"\nbucket = \"uploads\"\n\
-             events = [\"created\"]\nprefix = \"in/\"\nsuffixes = [\".mp4\", \".mkv\"]\n\
-             concurrency = \"newest-wins\"",
-        )
-        .unwrap();
-        let trigger = manifest.triggers.first().unwrap();
-        for (kind, source, key, matches) in [
-            ("backlot.object.created", "/buckets/uploads", "in/a.mp4", true),
-            ("backlot.object.created", "/buckets/uploads", "in/a.mkv", true),
-            ("backlot.object.created", "/buckets/uploads", "in/a.txt", false),
-            ("backlot.object.created", "/buckets/uploads", "out/a.mp4", false),
-            ("backlot.object.created", "/buckets/uploads2", "in/a.mp4", false),
-            ("backlot.object.removed", "/buckets/uploads", "in/a.mp4", false),
-            ("content.ready", "/buckets/uploads", "in/a.mp4", false),
-        ] {
-            let found = trigger.matches(&event(kind, source, key));
-            assert_eq!(found.is_some(), matches, "{kind} {source} {key}");
-        }
-        let found =
-            trigger.matches(&event("backlot.object.created", "/buckets/uploads", "in/a.mp4"));
-        let concurrency = found.unwrap().unwrap();
-        assert_eq!(concurrency.key, "/buckets/uploads/in/a.mp4");
-        assert_eq!(concurrency.policy, ConcurrencyPolicy::NewestWins);
-    }
-
-    #[test]
-    fn event_triggers_match_the_kind_alone() {
-        let manifest = Manifest::parse(
-            "name = \"f\"\n[[triggers]]\ntype = \"event\"\nkind = \"content.ready\"",
-        )
-        .unwrap();
-        let trigger = manifest.triggers.first().unwrap();
-        assert!(trigger.matches(&event("content.ready", "/functions/encoder", "film")).is_some());
-        assert!(trigger.matches(&event("content.ready2", "/functions/encoder", "film")).is_none());
     }
 }

@@ -195,7 +195,7 @@ impl Runtime {
         });
         let (digest, code) = compiled.await.map_err(DeployError::Abandoned)??;
         let ready = self.ready(&manifest.name, &code)?;
-        let version = Arc::new(Version { manifest, digest, ready });
+        let version = Arc::new(Version::new(manifest, digest, ready));
         self.shared.functions.deploy(&version);
         tracing::info!(function = version.function(), %digest, "deployed");
         Ok(version)
@@ -232,6 +232,8 @@ impl Runtime {
         // Before anything is leased, so that no news about what is leased is missed.
         let changes = shared.ledger.changes();
         let _watch = AbortOnDropHandle::new(handle.spawn(dispatch::watch(shared.clone(), changes)));
+        let schedules = crate::schedule::run(shared.clone(), stop.clone());
+        let _schedules = AbortOnDropHandle::new(handle.spawn(schedules));
         let lane = |lane, workers| {
             let running = dispatch::lane(shared.clone(), lane, workers, stop.clone());
             AbortOnDropHandle::new(handle.spawn(running))

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use backlot_ledger::crash;
 use backlot_ledger::objects::BlobId;
 use cap_std::fs::{Dir, OpenOptions};
 use uuid::Uuid;
@@ -66,7 +67,9 @@ impl Disk {
 
     /// Makes a written blob durable: its bytes, then its name.
     pub(crate) fn flush(&self, id: BlobId, file: &File) -> io::Result<()> {
+        crash::point("blob.before-sync");
         file.sync_all()?;
+        crash::point("blob.after-sync");
         let folder = self.folder(id)?;
         let mine = folder.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut flushed = folder.flushed.lock().unwrap_or_else(PoisonError::into_inner);

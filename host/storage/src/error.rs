@@ -121,7 +121,10 @@ impl From<LedgerError> for StoreError {
     fn from(err: LedgerError) -> Self {
         match err {
             LedgerError::Fenced(_) => StoreError::Fenced,
-            LedgerError::Busy { .. } => StoreError::Busy,
+            LedgerError::Busy { .. } | LedgerError::Backlog { .. } => StoreError::Busy,
+            LedgerError::OverLimit { what, got, limit } => {
+                StoreError::OverLimit { what, got, limit }
+            }
             other => StoreError::Unavailable(other.to_string()),
         }
     }

@@ -1,11 +1,11 @@
 //! Host side of `backlot:storage/objects@0.1.0`: what a function may do with objects.
 //!
 //! Nothing a guest passes is trusted. Each call is checked against the function's grants; a denial
-//! is answered and told to the owner of the audit log. Whatever changes something carries the attempt's
-//! fence into the commit, so that a superseded attempt changes nothing.
+//! is answered and told to the owner of the audit log. Whatever changes something is an [`Effect`]:
+//! an attempt that is over changes nothing, and what an earlier attempt did is not done again.
 
 use backlot_bindings::backlot::storage::objects as wit;
-use backlot_ledger::Fence;
+use backlot_ledger::{Effect, Effects, Fence, crash};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{HasData, Resource, ResourceTable};
@@ -70,7 +70,7 @@ pub type OnDenied = Box<dyn Fn(&str) + Send + Sync>;
 pub struct StorageCtx {
     store: Store,
     grants: Vec<Grant>,
-    fence: Fence,
+    effects: Effects,
     function: String,
     on_denied: OnDenied,
     /// Readers and writers open now.
@@ -90,7 +90,8 @@ impl StorageCtx {
         on_denied: OnDenied,
     ) -> StorageCtx {
         let (handles, bytes_read, bytes_written) = (0, 0, 0);
-        StorageCtx { store, grants, fence, function, on_denied, handles, bytes_read, bytes_written }
+        let effects = Effects::new(fence);
+        StorageCtx { store, grants, effects, function, on_denied, handles, bytes_read, bytes_written }
     }
 
     /// Bytes of objects that the guest has read, for its account.
@@ -132,15 +133,26 @@ impl StorageCtx {
     ) -> Result<ObjectWriter, wit::Error> {
         self.allow(Access::Write, &bucket, &key)?;
         let Options { headers, metadata, conditions } = convert_options(options);
-        let fence = Some(self.fence.clone());
         let principal = self.principal();
-        let put =
-            Put { bucket, key, headers, metadata, conditions, fence, principal, ..Put::default() };
+        let put = Put { bucket, key, headers, metadata, conditions, principal, ..Put::default() };
         self.store.writer(put).await.map_err(convert_error)
     }
 
     fn principal(&self) -> String {
         format!("function:{}", self.function)
+    }
+
+    /// The effect that this call is, and what is to be done with it.
+    async fn once<T>(
+        &mut self,
+        effect: Effect,
+        work: impl AsyncFnOnce(Option<Effect>) -> Result<T, StoreError>,
+    ) -> Result<T, wit::Error> {
+        let answer = work(Some(effect.clone())).await.map_err(convert_error)?;
+        // Only what was done counts: a call that failed is the same call when it is made again.
+        self.effects.done(&effect);
+        crash::point("effect.after");
+        Ok(answer)
     }
 
     fn take_handle(&mut self) -> Result<(), wit::Error> {
@@ -224,8 +236,24 @@ impl wit::HostWriter for StorageView<'_> {
 
     async fn finish(&mut self, handle: Resource<wit::Writer>) -> Answer<wit::ObjectInfo> {
         let Some(writer) = self.writer(&handle)?.0.take() else { return Ok(Err(spent())) };
-        let info = writer.finish().await;
-        Ok(info.map(|info| convert_info(&info)).map_err(convert_error))
+        let sealed = match writer.seal().await {
+            Ok(sealed) => sealed,
+            Err(err) => return Ok(Err(convert_error(err))),
+        };
+        // The bytes are arguments too; their entity tag stands for them.
+        let put = sealed.put();
+        let effect = self.ctx.effects.next(
+            "backlot:storage/objects.create",
+            format!("{}/{}", put.bucket, put.key),
+            &[
+                put.bucket.as_bytes(),
+                put.key.as_bytes(),
+                &described(&put.headers, &put.metadata, &put.conditions),
+                sealed.etag().as_bytes(),
+            ],
+        );
+        let info = self.ctx.once(effect, async |effect| sealed.commit(effect).await).await;
+        Ok(info.map(|info| convert_info(&info)))
     }
 
     async fn drop(&mut self, handle: Resource<wit::Writer>) -> wasmtime::Result<()> {
@@ -298,6 +326,14 @@ impl wit::Host for StorageView<'_> {
             return Ok(Err(denied));
         }
         let Options { headers, metadata, conditions } = convert_options(options);
+        let described = described(&headers, &metadata, &conditions);
+        let mut arguments = vec![bucket.as_bytes(), key.as_bytes(), &described];
+        arguments.extend(sources.iter().map(String::as_bytes));
+        let effect = self.ctx.effects.next(
+            "backlot:storage/objects.compose",
+            format!("{bucket}/{key}"),
+            &arguments,
+        );
         let compose = Compose {
             bucket,
             key,
@@ -306,21 +342,28 @@ impl wit::Host for StorageView<'_> {
             metadata,
             tags: Pairs::new(),
             conditions,
-            fence: Some(self.ctx.fence.clone()),
+            effect: None,
             principal: self.ctx.principal(),
         };
-        let info = self.ctx.store.compose(compose).await;
-        Ok(info.map(|info| convert_info(&info)).map_err(convert_error))
+        let store = self.ctx.store.clone();
+        let work = async |effect| store.compose(Compose { effect, ..compose }).await;
+        Ok(self.ctx.once(effect, work).await.map(|info| convert_info(&info)))
     }
 
     async fn delete(&mut self, bucket: String, key: String) -> Answer<()> {
         if let Err(denied) = self.ctx.allow(Access::Delete, &bucket, &key) {
             return Ok(Err(denied));
         }
-        let fence = Some(self.ctx.fence.clone());
+        let effect = self.ctx.effects.next(
+            "backlot:storage/objects.delete",
+            format!("{bucket}/{key}"),
+            &[bucket.as_bytes(), key.as_bytes()],
+        );
         let principal = self.ctx.principal();
-        let delete = Delete { bucket, key, fence, principal, ..Delete::default() };
-        Ok(self.ctx.store.delete(delete).await.map(|_| ()).map_err(convert_error))
+        let delete = Delete { bucket, key, principal, ..Delete::default() };
+        let store = self.ctx.store.clone();
+        let work = async |effect| store.delete(Delete { effect, ..delete }).await;
+        Ok(self.ctx.once(effect, work).await.map(drop))
     }
 
     async fn list(
@@ -343,6 +386,11 @@ impl wit::Host for StorageView<'_> {
         let page = self.ctx.store.list(query).await;
         Ok(page.map(|page| page.objects.iter().map(convert_info).collect()).map_err(convert_error))
     }
+}
+
+/// The arguments of a write besides its name and bytes, as bytes to tell effects apart by.
+fn described(headers: &ObjectHeaders, metadata: &Pairs, conditions: &Conditions) -> Vec<u8> {
+    format!("{headers:?} {metadata:?} {conditions:?}").into_bytes()
 }
 
 struct Options {

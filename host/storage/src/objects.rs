@@ -2,8 +2,8 @@
 
 use std::{io, mem};
 
-use backlot_ledger::Fence;
 use backlot_ledger::objects::{Composition, CopyOf, NewObject, Origin, Removal};
+use backlot_ledger::{Effect, crash};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
@@ -13,7 +13,7 @@ use crate::limits::{
     COMPOSE_SOURCES_MAX, DELETE_MANY_MAX, LIST_MAX, at_most, check_headers, check_key,
     check_metadata, check_tags,
 };
-use crate::store::{Result, Store, detached};
+use crate::store::{Result, Store, detached, joined};
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Compose, Copy, Delete, Deleted, Expected, ListPage,
     ListQuery, MetadataDirective, ObjectHeaders, ObjectInfo, ObjectPart, ObjectReader, ObjectRef,
@@ -43,12 +43,39 @@ impl ObjectWriter {
     /// Verifies what was expected, makes the bytes durable, and commits the object with its event.
     /// A caller that goes away meanwhile does not stop it.
     pub async fn finish(self) -> Result<ObjectInfo> {
-        detached(self.commit()).await
+        detached(async { self.seal().await?.commit(None).await }).await
     }
 
-    async fn commit(self) -> Result<ObjectInfo> {
-        let Stored { digested, content, arrival } = self.body.finish().await?;
-        let put = self.put;
+    /// The first half of [`ObjectWriter::finish`]: verifies what was expected, and makes the bytes
+    /// durable.
+    pub(crate) async fn seal(self) -> Result<SealedObject> {
+        let stored = self.body.finish().await?;
+        Ok(SealedObject { store: self.store, put: self.put, stored })
+    }
+}
+
+/// A body that is complete and durable, and not an object yet. Dropped: no trace left.
+pub(crate) struct SealedObject {
+    store: Store,
+    put: Put,
+    stored: Stored,
+}
+
+impl SealedObject {
+    /// What will be stored, and where.
+    pub(crate) fn put(&self) -> &Put {
+        &self.put
+    }
+
+    /// The entity tag of the bytes.
+    pub(crate) fn etag(&self) -> &str {
+        &self.stored.digested.etag
+    }
+
+    /// The second half: commits the object with its event.
+    pub(crate) async fn commit(self, effect: Option<Effect>) -> Result<ObjectInfo> {
+        let Self { store, put, stored: Stored { digested, content, arrival } } = self;
+        let (blob, has_file) = (content.blob, arrival.file);
         let new = NewObject {
             bucket: put.bucket,
             key: put.key,
@@ -59,10 +86,22 @@ impl ObjectWriter {
             etag: digested.etag,
             checksums: digested.checksums,
             content,
-            origin: Origin { fence: put.fence, principal: put.principal },
+            origin: Origin { effect, principal: put.principal },
         };
-        let commit = self.store.shared.ledger.put_object(new);
-        arrival.settled(async { self.store.settle(commit.await) }).await
+        let committed = async {
+            crash::point("object.before-commit");
+            let committed = store.shared.ledger.put_object(new).await;
+            crash::point("object.after-commit");
+            committed.map_err(StoreError::from)
+        };
+        let committed = arrival.settled(committed).await?;
+        if committed.again && has_file {
+            // The object is there since an earlier attempt, with a blob of its own.
+            let shared = store.shared.clone();
+            let job = move || shared.disk.remove(blob).map_err(StoreError::Disk);
+            joined(store.shared.disk_job(job).await?).await?;
+        }
+        store.settle(Ok::<_, StoreError>(committed))
     }
 }
 
@@ -153,7 +192,7 @@ impl Store {
         let removals = deletes.into_iter().map(|delete| Removal {
             object: ObjectRef { bucket: delete.bucket, key: delete.key, version: delete.version },
             conditions: delete.conditions,
-            origin: Origin { fence: delete.fence, principal: delete.principal },
+            origin: Origin { effect: delete.effect, principal: delete.principal },
         });
         let (store, removals) = (self.clone(), removals.collect());
         let answers =
@@ -196,7 +235,7 @@ impl Store {
             tags,
             checksum,
             conditions: copy.conditions,
-            origin: Origin { fence: copy.fence, principal: copy.principal },
+            origin: Origin { effect: copy.effect, principal: copy.principal },
         };
         let store = self.clone();
         detached(async move { store.settle(store.shared.ledger.copy_object(copy).await) }).await
@@ -264,7 +303,7 @@ impl Store {
             conditions: compose.conditions,
             size_max: self.shared.limits.object_bytes_max,
             etag: etag_of,
-            origin: Origin { fence: compose.fence, principal: compose.principal },
+            origin: Origin { effect: compose.effect, principal: compose.principal },
         };
         let store = self.clone();
         detached(async move { store.settle(store.shared.ledger.compose_object(composition).await) })
@@ -290,14 +329,9 @@ impl Store {
     }
 
     /// Replaces the tags (empty: deletes them); answers the version they belong to.
-    pub async fn set_tags(
-        &self,
-        object: &ObjectRef,
-        tags: Pairs,
-        fence: Option<Fence>,
-    ) -> Result<String> {
+    pub async fn set_tags(&self, object: &ObjectRef, tags: Pairs) -> Result<String> {
         check_tags(&tags)?;
-        Ok(self.shared.ledger.set_object_tags(object.clone(), tags, fence).await?)
+        Ok(self.shared.ledger.set_object_tags(object.clone(), tags).await?)
     }
 }
 

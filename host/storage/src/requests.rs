@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use backlot_ledger::Fence;
+use backlot_ledger::Effect;
 
 use crate::{
     ChecksumAlgorithm, ChecksumKind, CompletedPart, Conditions, ObjectHeaders, ObjectRef, Pairs,
@@ -40,8 +40,6 @@ pub struct Put {
     pub conditions: Conditions,
     /// What the body must be.
     pub expected: Expected,
-    /// The attempt on whose behalf this is; a stale one cannot write.
-    pub fence: Option<Fence>,
     /// Who asks, for the event.
     pub principal: String,
 }
@@ -59,7 +57,7 @@ pub struct Delete {
     /// What must hold at commit (`if_match` only, as in S3).
     pub conditions: Conditions,
     /// As in [`Put`].
-    pub fence: Option<Fence>,
+    pub effect: Option<Effect>,
     /// Who asks, for the event.
     pub principal: String,
 }
@@ -109,7 +107,7 @@ pub struct Copy {
     /// A checksum the target shall have; computed from the bytes if the source has none.
     pub checksum: Option<ChecksumAlgorithm>,
     /// As in [`Put`].
-    pub fence: Option<Fence>,
+    pub effect: Option<Effect>,
     /// Who asks, for the event.
     pub principal: String,
 }
@@ -132,7 +130,7 @@ pub struct Compose {
     /// What must hold for the target.
     pub conditions: Conditions,
     /// As in [`Put`].
-    pub fence: Option<Fence>,
+    pub effect: Option<Effect>,
     /// Who asks, for the event.
     pub principal: String,
 }

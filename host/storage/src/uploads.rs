@@ -156,7 +156,7 @@ impl Store {
             key: complete.key,
             upload_id: complete.upload_id,
             conditions: complete.conditions,
-            origin: Origin { fence: None, principal: complete.principal },
+            origin: Origin { effect: None, principal: complete.principal },
         };
         let wanted = Wanted {
             parts: complete.parts,

@@ -116,6 +116,36 @@ pub(crate) const KEYS: &[Key] = &[
         Some("20"),
         "how long requests may go on after a stop was asked for",
     ),
+    key(
+        "functions.folder",
+        Kind::Text,
+        None,
+        "functions to run: each NAME.toml in it with its NAME.wasm; read again on SIGHUP",
+    ),
+    key(
+        "queue.invocations_max",
+        Kind::Int(1..=100_000_000),
+        Some("1000000"),
+        "invocations that have not ended; past them uploads and events are told to slow down",
+    ),
+    key(
+        "queue.megabytes_max",
+        Kind::Int(1..=1_048_576),
+        Some("4096"),
+        "their events together, in MiB",
+    ),
+    key(
+        "history.days",
+        Kind::Int(0..=3_650),
+        Some("30"),
+        "how long ended invocations are kept, with their events, effects and logs",
+    ),
+    key(
+        "history.invocations_max",
+        Kind::Int(0..=100_000_000),
+        Some("100000"),
+        "how many ended invocations are kept, those that others started not counted",
+    ),
     key("encoder.slots", Kind::Int(1..=256), None, "parts encoded at once; unset: one a core"),
     key("encoder.niceness", Kind::Int(0..=19), Some("10"), "nice value of the encoding threads"),
     key(

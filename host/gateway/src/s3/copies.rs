@@ -57,7 +57,6 @@ pub(super) async fn copy(
         tags,
         conditions: conditions::of_write(&req.headers),
         checksum: checksum.map(|name| checksums::algorithm(name.as_str())).transpose()?,
-        fence: None,
         principal: principal(&req)?,
     };
     let info = backend.store.copy(copy).await.map_err(from_store)?;

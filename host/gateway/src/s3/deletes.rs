@@ -21,7 +21,6 @@ pub(super) async fn one(
         key: req.input.key.clone(),
         version: req.input.version_id.clone(),
         conditions: conditions::of_write(&req.headers),
-        fence: None,
         principal: principal(&req)?,
     };
     let deleted = backend.store.delete(delete).await.map_err(from_store)?;
@@ -67,7 +66,6 @@ pub(super) async fn many(
                 }),
                 if_none_match: None,
             },
-            fence: None,
             principal: principal.clone(),
         });
         asked.push(object);

@@ -36,7 +36,7 @@ pub(super) async fn put(
         };
         add(&mut tags, key, value)?;
     }
-    let version = backend.store.set_tags(&object, tags, None).await.map_err(from_store)?;
+    let version = backend.store.set_tags(&object, tags).await.map_err(from_store)?;
     let version_id = backend.version_to_show(&object.bucket, &version).await?;
     Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
 }
@@ -47,7 +47,7 @@ pub(super) async fn delete(
 ) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
     let DeleteObjectTaggingInput { bucket, key, version_id, .. } = req.input;
     let object = ObjectRef { bucket, key, version: version_id };
-    let version = backend.store.set_tags(&object, Pairs::new(), None).await.map_err(from_store)?;
+    let version = backend.store.set_tags(&object, Pairs::new()).await.map_err(from_store)?;
     let version_id = backend.version_to_show(&object.bucket, &version).await?;
     Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
 }

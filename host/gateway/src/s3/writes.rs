@@ -30,7 +30,6 @@ pub(super) async fn put(
         tags: tags(&req.headers)?,
         conditions: conditions::of_write(&req.headers),
         expected: announced.expected.clone(),
-        fence: None,
         principal: principal(&req)?,
     };
     let mut writer = backend.store.writer(put).await.map_err(from_store)?;

@@ -5,27 +5,18 @@
 //! event `card`: `{"id","html"}`, which is how the page redraws without a template of its own.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use http::Response;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time;
 
 use super::content::Content;
 use super::reply::{Body, Fault};
+use super::sse::{self, End};
 use super::{Shared, pages};
-
-/// A comment line in quiet times: keeps proxies from closing, and finds dead peers.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy)]
 enum Form {
@@ -40,15 +31,13 @@ struct Client {
     /// Digest of what was last sent, by id.
     sent: HashMap<String, [u8; 32]>,
     started: bool,
-    _place: OwnedSemaphorePermit,
 }
 
 pub(super) fn stream(
     shared: &Arc<Shared>,
     head: &http::request::Parts,
 ) -> Result<Response<Body>, Fault> {
-    let place = shared.event_clients.clone().try_acquire_owned();
-    let place = place.map_err(|_| Fault::busy("too many clients follow the events"))?;
+    let place = sse::place(shared)?;
     let form = match head.uri.query() {
         Some("as=cards") => Form::Cards,
         None | Some("") => Form::Json,
@@ -60,38 +49,24 @@ pub(super) fn stream(
         versions: shared.feed.versions(),
         sent: HashMap::new(),
         started: false,
-        _place: place,
     };
-    let frames = stream::unfold(client, |mut client| async move {
-        let text = client.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), client))
-    });
-    let mut response =
-        Response::new(StreamBody::new(frames).map_err(|never| match never {}).boxed_unsync());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(sse::answer(client, place))
 }
 
-impl Client {
-    /// The next bytes; None ends the stream.
-    async fn next(&mut self) -> Option<String> {
+impl sse::Source for Client {
+    async fn next(&mut self) -> Result<String, End> {
         let shutdown = self.shared.shutdown.clone();
         let first = !std::mem::replace(&mut self.started, true);
         if !first {
             tokio::select! {
-                () = shutdown.cancelled() => return None,
-                changed = self.versions.changed() => changed.ok()?,
-                () = time::sleep(HEARTBEAT) => {}
+                () = shutdown.cancelled() => return Err(sse::STOPPED),
+                changed = self.versions.changed() => changed.map_err(|_| sse::STOPPED)?,
+                () = time::sleep(sse::HEARTBEAT) => {}
             }
         }
         self.versions.mark_unchanged();
-        let snapshot = match self.shared.feed.snapshot().await {
-            Ok(snapshot) => snapshot,
-            // The client comes back by itself after `retry`.
-            Err(_) => return None,
-        };
+        // The client comes back by itself after `retry`.
+        let snapshot = self.shared.feed.snapshot().await.map_err(|_| sse::FAILED)?;
         let mut text = String::new();
         if first {
             text.push_str("retry: 2000\n\n");
@@ -101,19 +76,21 @@ impl Client {
             let (kind, data) = self.render(content);
             let digest: [u8; 32] = Sha256::digest(&data).into();
             if gone.remove(&content.id) != Some(digest) {
-                push(&mut text, kind, &data);
+                sse::push(&mut text, kind, &data);
             }
             self.sent.insert(content.id.clone(), digest);
         }
         for id in gone.into_keys() {
-            push(&mut text, "gone", &json!({ "id": id }).to_string());
+            sse::push(&mut text, "gone", &json!({ "id": id }).to_string());
         }
         if text.is_empty() {
-            text.push_str(": nothing new\n\n");
+            text.push_str(sse::NOTHING_NEW);
         }
-        Some(text)
+        Ok(text)
     }
+}
 
+impl Client {
     fn render(&self, content: &Content) -> (&'static str, String) {
         match self.form {
             Form::Json => ("content", json!(content).to_string()),
@@ -124,13 +101,4 @@ impl Client {
             }
         }
     }
-}
-
-/// JSON text has no line breaks, so one `data` line holds it.
-fn push(text: &mut String, kind: &str, data: &str) {
-    text.push_str("event: ");
-    text.push_str(kind);
-    text.push_str("\ndata: ");
-    text.push_str(data);
-    text.push_str("\n\n");
 }

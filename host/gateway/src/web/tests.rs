@@ -30,7 +30,7 @@ impl Router for ToEncoder {
         }
         let key = event.subject.clone().unwrap_or_default();
         let concurrency = Concurrency { key, policy: ConcurrencyPolicy::NewestWins };
-        vec![Route { function: "encoder".to_owned(), concurrency: Some(concurrency) }]
+        vec![Route { function: "encoder".to_owned(), concurrency: Some(concurrency), delay: Duration::ZERO }]
     }
 }
 
@@ -129,6 +129,7 @@ impl Site {
             cost: Cost::default(),
             progress,
             retry: RetryPolicy::default(),
+            version: None,
         };
         self.ledger.finish(&leased.fence, end).await.unwrap();
     }

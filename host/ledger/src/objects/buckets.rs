@@ -76,5 +76,5 @@ fn delete(tx: &mut Tx<'_>, name: &str) -> Result<Committed<()>> {
     }
     let garbage = uploads::drop_all(tx, bucket.id)?;
     tx.execute("DELETE FROM buckets WHERE id = ?1", [bucket.id])?;
-    Ok(Committed { value: (), garbage })
+    Ok(Committed { value: (), garbage, again: false })
 }

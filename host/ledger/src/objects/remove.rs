@@ -3,13 +3,15 @@
 use uuid::Uuid;
 
 use super::rows::{BucketRow, find_bucket, named, newest, resolve, tags_column};
-use super::write::{Origin, check_target, insert, make_room, remove_row};
+use super::write::{
+    Origin, check_target, insert, make_room, record, recorded, remove_row,
+};
 use super::{
     BlobId, Committed, Conditions, Deleted, IndexError, NULL_VERSION, ObjectHeaders, ObjectInfo,
     ObjectRef, Pairs, Versioning, blobs, notice,
 };
 use crate::tx::Tx;
-use crate::{Fence, Ledger};
+use crate::Ledger;
 
 type Result<T, E = IndexError> = std::result::Result<T, E>;
 
@@ -43,7 +45,7 @@ impl Ledger {
                     answer => value.push(answer),
                 }
             }
-            Ok(Committed { value, garbage: blobs::still_unused(tx, garbage)? })
+            Ok(Committed { value, garbage: blobs::still_unused(tx, garbage)?, again: false })
         })
         .await
     }
@@ -53,12 +55,8 @@ impl Ledger {
         &self,
         object: ObjectRef,
         tags: Pairs,
-        fence: Option<Fence>,
     ) -> Result<String> {
         self.write(move |tx| {
-            if let Some(fence) = &fence {
-                tx.check(fence)?;
-            }
             let bucket = find_bucket(tx.conn(), &object.bucket)?;
             let found = resolve(tx.conn(), &bucket, &object.key, object.version.as_deref())?;
             let sql = "UPDATE versions SET tags = ?2 WHERE seq = ?1";
@@ -70,10 +68,17 @@ impl Ledger {
 }
 
 fn remove(tx: &mut Tx<'_>, removal: Removal, garbage: &mut Vec<BlobId>) -> Result<Deleted> {
-    let Removal { object, conditions, origin } = removal;
-    if let Some(fence) = &origin.fence {
-        tx.check(fence)?;
+    if let Some(before) = recorded(tx, &removal.origin)? {
+        return Ok(before.value);
     }
+    let origin = removal.origin.clone();
+    let deleted = remove_now(tx, removal, garbage)?;
+    record(tx, &origin, &deleted)?;
+    Ok(deleted)
+}
+
+fn remove_now(tx: &mut Tx<'_>, removal: Removal, garbage: &mut Vec<BlobId>) -> Result<Deleted> {
+    let Removal { object, conditions, origin } = removal;
     let bucket = find_bucket(tx.conn(), &object.bucket)?;
     let current = newest(tx.conn(), &bucket, &object.key)?;
     check_target(&conditions, current.as_ref(), &object.key)?;

@@ -99,7 +99,7 @@ pub struct Checksum {
 }
 
 /// One version of an object, or a delete marker.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObjectInfo {
     /// The bucket's name.
     pub bucket: String,
@@ -349,7 +349,7 @@ pub struct PartsPage {
 }
 
 /// What a delete did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
     /// The version that was removed, or the delete marker that was made.
     pub version_id: Option<String>,

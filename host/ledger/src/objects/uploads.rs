@@ -144,7 +144,7 @@ impl Ledger {
             find(tx.conn(), &bucket, &key, &upload_id)?;
             let mut garbage = Vec::new();
             drop_parts(tx, &upload_id, &mut garbage)?;
-            Ok(Committed { value: (), garbage: blobs::still_unused(tx, garbage)? })
+            Ok(Committed { value: (), garbage: blobs::still_unused(tx, garbage)?, again: false })
         })
         .await
     }
@@ -233,7 +233,7 @@ fn put_part(tx: &mut Tx<'_>, new: NewPart) -> Result<Committed<Part>> {
         modified_at: tx.now(),
         checksums: new.checksums,
     };
-    Ok(Committed { value: part, garbage: blobs::still_unused(tx, garbage)? })
+    Ok(Committed { value: part, garbage: blobs::still_unused(tx, garbage)?, again: false })
 }
 
 fn complete<E: From<IndexError> + From<LedgerError>>(

@@ -1,6 +1,8 @@
 //! Objects come into being: a body, a copy, or other objects put end to end.
 
 use rusqlite::OptionalExtension;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::blobs::{self, NewBlob};
@@ -13,7 +15,7 @@ use super::{
     ObjectInfo, ObjectPart, ObjectRef, Pairs, Piece, Place, SourceConditions, Versioning, notice,
 };
 use crate::tx::Tx;
-use crate::{Fence, Ledger};
+use crate::{Effect, Ledger};
 
 type Result<T, E = IndexError> = std::result::Result<T, E>;
 
@@ -23,8 +25,9 @@ pub const PIECES_MAX: usize = 100_000;
 /// On whose behalf a change is made.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// The attempt; a stale one cannot change anything.
-    pub fence: Option<Fence>,
+    /// The effect of a running attempt that this is: done once, and not at all when the attempt is
+    /// over.
+    pub effect: Option<Effect>,
     /// Who asks, for the event.
     pub principal: String,
 }
@@ -129,6 +132,9 @@ impl Ledger {
     /// Makes an object of a body.
     pub async fn put_object(&self, new: NewObject) -> Result<Committed<ObjectInfo>> {
         self.write(move |tx| {
+            if let Some(before) = recorded(tx, &new.origin)? {
+                return Ok(before);
+            }
             let size = new.content.size;
             let draft = Draft {
                 size,
@@ -159,7 +165,28 @@ impl Ledger {
     }
 }
 
+/// What the same effect answered before, if it is one that was done.
+pub(super) fn recorded<T: DeserializeOwned>(
+    tx: &Tx<'_>,
+    origin: &Origin,
+) -> Result<Option<Committed<T>>> {
+    let Some(effect) = &origin.effect else { return Ok(None) };
+    let before = tx.recorded(effect)?;
+    Ok(before.map(|value| Committed { value, garbage: Vec::new(), again: true }))
+}
+
+/// Records what an effect answers.
+pub(super) fn record(tx: &Tx<'_>, origin: &Origin, answer: &impl Serialize) -> Result<()> {
+    if let Some(effect) = &origin.effect {
+        tx.record(effect, answer)?;
+    }
+    Ok(())
+}
+
 fn copy_object(tx: &mut Tx<'_>, copy: CopyOf) -> Result<Committed<ObjectInfo>> {
+    if let Some(before) = recorded(tx, &copy.origin)? {
+        return Ok(before);
+    }
     let conn = tx.conn();
     let bucket = find_bucket(conn, &copy.source.bucket)?;
     let source = resolve(conn, &bucket, &copy.source.key, copy.source.version.as_deref())?;
@@ -188,6 +215,9 @@ fn copy_object(tx: &mut Tx<'_>, copy: CopyOf) -> Result<Committed<ObjectInfo>> {
 }
 
 fn compose(tx: &mut Tx<'_>, composition: Composition) -> Result<Committed<ObjectInfo>> {
+    if let Some(before) = recorded(tx, &composition.origin)? {
+        return Ok(before);
+    }
     let bucket = find_bucket(tx.conn(), &composition.bucket)?;
     let mut pieces = Vec::new();
     let mut etags = Vec::with_capacity(composition.sources.len());
@@ -258,9 +288,6 @@ pub(super) fn commit(
     event: &str,
     origin: &Origin,
 ) -> Result<Committed<ObjectInfo>> {
-    if let Some(fence) = &origin.fence {
-        tx.check(fence)?;
-    }
     let bucket = find_bucket(tx.conn(), &target.bucket)?;
     let current = newest(tx.conn(), &bucket, &target.key)?;
     check_target(&target.conditions, current.as_ref(), &target.key)?;
@@ -291,7 +318,8 @@ pub(super) fn commit(
     };
     insert(tx, &bucket, &info, draft.parts.text.as_deref(), &draft.pieces)?;
     notice::emit(tx, notice::CREATED, event, &info, &origin.principal)?;
-    Ok(Committed { value: info, garbage: blobs::still_unused(tx, garbage)? })
+    record(tx, origin, &info)?;
+    Ok(Committed { value: info, garbage: blobs::still_unused(tx, garbage)?, again: false })
 }
 
 /// Removes the version that a new one of that id replaces, and makes the newest one an older one.

@@ -33,12 +33,14 @@ impl Tx<'_> {
         if let Some(id) = known {
             return Ok(InvocationId::stored(id));
         }
-        let (root_seq, children): (i64, i64) = self
+        // A child of the same function runs the version that was chosen for its parent.
+        let (root_seq, children, depth, version): (i64, i64, u32, Option<String>) = self
             .first(
                 "UPDATE invocations SET children = children + 1 WHERE seq = ?1
-                 RETURNING coalesce(root_seq, seq), children",
-                [parent_seq],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                 RETURNING coalesce(root_seq, seq), children, depth,
+                           CASE WHEN function = ?2 THEN version END",
+                (parent_seq, function),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )?
             .ok_or_else(|| LedgerError::Fenced(fence.invocation.clone()))?;
         at_most("children", usize::try_from(children).unwrap_or(usize::MAX), CHILDREN_MAX)?;
@@ -52,11 +54,22 @@ impl Tx<'_> {
         let id = InvocationId::new();
         self.execute(
             "INSERT INTO invocations
-             (id, function, event_seq, parent_seq, root_seq, child_key, lane, rank, state,
-              accepted_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0, 0, ?7)",
-            params![id.as_str(), function, event_seq, parent_seq, root_seq, key, self.now_ms()],
+             (id, function, event_seq, parent_seq, root_seq, child_key, depth, version, lane,
+              rank, state, accepted_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, 0, ?9)",
+            params![
+                id.as_str(),
+                function,
+                event_seq,
+                parent_seq,
+                root_seq,
+                key,
+                depth,
+                version,
+                self.now_ms()
+            ],
         )?;
+        self.add_to_backlog(event.bytes() as i64)?;
         self.change(Change::Queued(Lane::Children));
         Ok(id)
     }
@@ -68,7 +81,7 @@ pub(super) fn outcomes(
     fence: &Fence,
     ids: &[InvocationId],
 ) -> Result<Vec<Option<Ending>>, LedgerError> {
-    let parent_seq = check_fence(conn, fence)?;
+    let parent_seq = check_fence(conn, fence)?.seq;
     let mut statement = conn.prepare_cached(
         "SELECT state, reason, result FROM invocations WHERE id = ?1 AND parent_seq = ?2",
     )?;

@@ -1,11 +1,20 @@
 //! What an invocation did or chose once, for all its attempts.
 
-use rusqlite::{Connection, OptionalExtension};
-use sha2::{Digest, Sha256};
+use std::time::Duration;
 
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::finish::DELAY_MAX;
+use crate::clock::{after, timestamp};
 use crate::error::at_most;
 use crate::tx::{Tx, check_fence};
-use crate::{Event, Fence, LedgerError};
+use crate::{
+    EFFECT_SUBJECT_BYTES_MAX, EFFECTS_MAX, Effect, EffectRecord, Event, Fence, InvocationId,
+    LedgerError,
+};
 
 /// Values that one invocation may remember (these bounds are in the guests' contract).
 pub const MEMORIES_MAX: usize = 64;
@@ -15,22 +24,78 @@ pub const MEMORY_NAME_BYTES_MAX: usize = 256;
 pub const MEMORY_VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Tx<'_> {
+    /// What this effect answered, if it was done before.
+    pub(crate) fn recorded<T: DeserializeOwned>(
+        &self,
+        effect: &Effect,
+    ) -> Result<Option<T>, LedgerError> {
+        let seq = self.fenced(&effect.fence)?;
+        let answer: Option<String> = self.first(
+            "SELECT answer FROM effects WHERE invocation_seq = ?1 AND key = ?2",
+            (seq, effect.key()),
+            |row| row.get(0),
+        )?;
+        let read = |answer: String| {
+            serde_json::from_str(&answer)
+                .map_err(|err| LedgerError::Damaged(format!("a recorded answer: {err}")))
+        };
+        answer.map(read).transpose()
+    }
+
+    /// Records, in the transaction that does it, that this effect was done.
+    pub(crate) fn record(
+        &self,
+        effect: &Effect,
+        answer: &impl Serialize,
+    ) -> Result<(), LedgerError> {
+        let seq = self.fenced(&effect.fence)?;
+        let number: i64 = self
+            .first(
+                "UPDATE invocations SET effects = effects + 1 WHERE seq = ?1 RETURNING effects",
+                [seq],
+                |row| row.get(0),
+            )?
+            .unwrap_or(0);
+        at_most("effects", usize::try_from(number).unwrap_or(usize::MAX), EFFECTS_MAX)?;
+        let answer =
+            serde_json::to_string(answer).map_err(|err| LedgerError::Invalid(err.to_string()))?;
+        let subject = &effect.subject;
+        let subject = subject
+            .get(..subject.floor_char_boundary(EFFECT_SUBJECT_BYTES_MAX))
+            .unwrap_or_default();
+        self.execute(
+            "INSERT INTO effects (invocation_seq, key, call, subject, attempt, time_ms, answer)
+             SELECT seq, ?2, ?3, ?4, attempt, ?5, ?6 FROM invocations WHERE seq = ?1",
+            params![seq, effect.key(), effect.call, subject, self.now_ms(), answer],
+        )?;
+        Ok(())
+    }
+
     /// Publishes an event unless this invocation has.
-    pub(super) fn publish_from(
+    pub(super) fn publish_once(
         &mut self,
-        fence: &Fence,
-        occurrence: u32,
+        effect: &Effect,
         event: Event,
     ) -> Result<(), LedgerError> {
-        let seq = self.fenced(fence)?;
-        let new = self.execute(
-            "INSERT INTO effects (invocation_seq, digest) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-            (seq, publication(occurrence, &event)),
-        )?;
-        if 0 < new {
-            self.emit(event)?;
+        if self.recorded::<String>(effect)?.is_none() {
+            let id = self.emit(event)?;
+            self.record(effect, &id.as_str())?;
         }
         Ok(())
+    }
+
+    /// When a sleep ends: as settled by the first attempt that came to it.
+    pub(super) fn sleep(
+        &mut self,
+        effect: &Effect,
+        duration: Duration,
+    ) -> Result<Timestamp, LedgerError> {
+        if let Some(wake_ms) = self.recorded(effect)? {
+            return Ok(timestamp(wake_ms));
+        }
+        let wake_ms = after(self.now_ms(), duration.min(DELAY_MAX));
+        self.record(effect, &wake_ms)?;
+        Ok(timestamp(wake_ms))
     }
 
     /// The first value ever given under a name.
@@ -65,7 +130,7 @@ pub(super) fn recall(
     fence: &Fence,
     name: &str,
 ) -> Result<Option<Vec<u8>>, LedgerError> {
-    let seq = check_fence(conn, fence)?;
+    let seq = check_fence(conn, fence)?.seq;
     remembered(conn, seq, name)
 }
 
@@ -77,16 +142,27 @@ fn remembered(conn: &Connection, seq: i64, name: &str) -> Result<Option<Vec<u8>>
     Ok(value)
 }
 
-/// What makes a publication the same one in a later attempt. Lengths go in front, so that no two
-/// different events look alike.
-fn publication(occurrence: u32, event: &Event) -> [u8; 32] {
-    let mut digest = Sha256::new_with_prefix(b"publish");
-    digest.update(occurrence.to_le_bytes());
-    let subject = event.subject.as_deref().map_or(&[][..], str::as_bytes);
-    let content_type = event.content_type.as_deref().map_or(&[][..], str::as_bytes);
-    for part in [event.kind.as_bytes(), subject, content_type, &event.data] {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part);
-    }
-    digest.finalize().into()
+/// The effects of an invocation in the order in which they were done, after the first `skip`.
+pub(super) fn list(
+    conn: &Connection,
+    id: &InvocationId,
+    skip: usize,
+    limit: usize,
+) -> Result<Vec<EffectRecord>, LedgerError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT call, subject, effects.attempt, time_ms, answer
+         FROM effects JOIN invocations ON invocations.seq = invocation_seq
+         WHERE id = ?1 ORDER BY effects.seq LIMIT ?3 OFFSET ?2",
+    )?;
+    let rows = statement.query_map((id.as_str(), skip as i64, limit as i64), |row| {
+        let (call, subject, attempt) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((call, subject, attempt, row.get::<_, i64>(3)?, row.get::<_, String>(4)?))
+    })?;
+    rows.map(|row| {
+        let (call, subject, attempt, time_ms, answer) = row?;
+        let answer = serde_json::from_str(&answer)
+            .map_err(|err| LedgerError::Damaged(format!("a recorded answer: {err}")))?;
+        Ok(EffectRecord { call, subject, attempt, time: timestamp(time_ms), answer })
+    })
+    .collect()
 }

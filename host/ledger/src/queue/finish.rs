@@ -36,6 +36,8 @@ struct Ended {
     number: i64,
     failures: u32,
     lane: i64,
+    /// When it was accepted, or replayed.
+    begun_ms: i64,
 }
 
 impl Tx<'_> {
@@ -44,21 +46,26 @@ impl Tx<'_> {
         let seq = self.fenced(fence)?;
         let ended = self
             .first(
-                "SELECT attempt, failures, lane FROM invocations WHERE seq = ?1",
+                "SELECT attempt, failures, lane, coalesce(resumed_ms, accepted_ms)
+                 FROM invocations WHERE seq = ?1",
                 [seq],
                 |row| {
-                    let (number, failures, lane) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                    Ok(Ended { seq, number, failures, lane })
+                    let (number, failures) = (row.get(0)?, row.get(1)?);
+                    Ok(Ended { seq, number, failures, lane: row.get(2)?, begun_ms: row.get(3)? })
                 },
             )?
             .ok_or_else(|| LedgerError::Fenced(fence.invocation.clone()))?;
-        self.record(&ended, &end)?;
+        self.record_attempt(&ended, &end)?;
         match end.outcome {
             Outcome::Succeeded(result) => self.end(seq, End::Succeeded(result)),
-            Outcome::Rejected(reason) => self.end(seq, End::Failed(cut(&reason))),
+            Outcome::Rejected(reason) => self.end(seq, End::Rejected(cut(&reason))),
             Outcome::Retry { reason, after } => self.fail(&ended, &reason, after, end.retry),
             Outcome::Trapped(reason) => self.fail(&ended, &reason, None, end.retry),
             Outcome::Parked { children } => self.park(fence, &ended, &children),
+            Outcome::Asleep { until } => {
+                let due_ms = until.as_millisecond();
+                self.requeue(&ended, Some(0), (self.now_ms() < due_ms).then_some(due_ms))
+            }
             Outcome::Released => {
                 self.requeue(&ended, Some(0), None)?;
                 Ok(())
@@ -85,6 +92,9 @@ impl Tx<'_> {
         }
         let delay = wish.unwrap_or_else(|| backoff(policy, failures, fastrand::f64()));
         let due_ms = after(self.now_ms(), delay.min(DELAY_MAX));
+        if policy.age_max.is_some_and(|age| after(ended.begun_ms, age) < due_ms) {
+            return self.end(ended.seq, End::Failed(reason));
+        }
         self.requeue(ended, None, (self.now_ms() < due_ms).then_some(due_ms))
     }
 
@@ -148,13 +158,13 @@ impl Tx<'_> {
     }
 
     /// The attempt's record: outcome, cost, logs, progress.
-    fn record(&mut self, ended: &Ended, end: &AttemptEnd) -> Result<(), LedgerError> {
+    fn record_attempt(&mut self, ended: &Ended, end: &AttemptEnd) -> Result<(), LedgerError> {
         let (outcome, reason) = match &end.outcome {
             Outcome::Succeeded(_) => (AttemptOutcome::Succeeded, None),
             Outcome::Rejected(reason) => (AttemptOutcome::Rejected, Some(reason)),
             Outcome::Retry { reason, .. } => (AttemptOutcome::Retry, Some(reason)),
             Outcome::Trapped(reason) => (AttemptOutcome::Trapped, Some(reason)),
-            Outcome::Parked { .. } => (AttemptOutcome::Parked, None),
+            Outcome::Parked { .. } | Outcome::Asleep { .. } => (AttemptOutcome::Parked, None),
             Outcome::Released => (AttemptOutcome::Released, None),
         };
         let reason = reason.map(|reason| cut(reason));
@@ -162,9 +172,9 @@ impl Tx<'_> {
         let Cost { cpu_ms, bytes_in, bytes_out } = end.cost;
         let [cpu_ms, bytes_in, bytes_out] = [cpu_ms, bytes_in, bytes_out].map(stored);
         self.execute(
-            "UPDATE attempts SET cpu_ms = ?3, bytes_in = ?4, bytes_out = ?5
+            "UPDATE attempts SET cpu_ms = ?3, bytes_in = ?4, bytes_out = ?5, version = ?6
              WHERE invocation_seq = ?1 AND number = ?2",
-            (ended.seq, ended.number, cpu_ms, bytes_in, bytes_out),
+            (ended.seq, ended.number, cpu_ms, bytes_in, bytes_out, &end.version),
         )?;
         self.execute(
             "UPDATE invocations
@@ -253,14 +263,15 @@ mod tests {
     #[test]
     fn backoff_doubles_up_to_the_cap_and_is_anything_below() {
         let secs = Duration::from_secs;
-        let policy = RetryPolicy { attempts: 100, base: secs(1), cap: secs(60) };
+        let policy =
+            RetryPolicy { attempts: 100, base: secs(1), cap: secs(60), age_max: None };
         let bounds: Vec<u64> =
             (1..=8).map(|failures| backoff(policy, failures, 1.0).as_secs()).collect();
         assert_eq!(bounds, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(backoff(policy, u32::MAX, 1.0), secs(60));
         assert_eq!(backoff(policy, 3, 0.0), Duration::ZERO);
         assert_eq!(backoff(policy, 3, 0.5), secs(2));
-        let endless = RetryPolicy { attempts: 100, base: Duration::MAX, cap: Duration::MAX };
+        let endless = RetryPolicy { base: Duration::MAX, cap: Duration::MAX, ..policy };
         assert_eq!(backoff(endless, 9, 1.0), DELAY_MAX);
     }
 

@@ -101,7 +101,7 @@ impl Tx<'_> {
         )
     }
 
-    fn delete_invocation(&self, seq: i64, event_seq: i64) -> Result<(), LedgerError> {
+    pub(super) fn delete_invocation(&self, seq: i64, event_seq: i64) -> Result<(), LedgerError> {
         for sql in [
             "DELETE FROM invocations WHERE seq = ?1",
             "DELETE FROM attempts WHERE invocation_seq = ?1",

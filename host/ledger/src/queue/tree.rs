@@ -1,13 +1,17 @@
 //! How an invocation ends, and what its end does to those above, below and behind it.
 
 use rusqlite::params;
+use serde_json::json;
 
 use crate::tx::Tx;
-use crate::{AttemptOutcome, Change, Fence, InvocationId, Lane, LedgerError, State, rows};
+use crate::{AttemptOutcome, Change, Event, Fence, InvocationId, Lane, LedgerError, State, rows};
 
 /// How an invocation ends, with the reason for the record.
 pub(super) enum End<'a> {
     Succeeded(Option<Vec<u8>>),
+    /// By the handler's own word.
+    Rejected(&'a str),
+    /// Out of attempts.
     Failed(&'a str),
     Cancelled(&'a str),
 }
@@ -21,7 +25,16 @@ struct Node {
     concurrent: bool,
     state: State,
     attempt: i64,
+    function: String,
+    depth: u32,
 }
+
+/// Kind of the event of a root invocation that succeeded.
+pub const FUNCTION_SUCCEEDED: &str = "backlot.function.succeeded";
+/// Kind of the event of a root invocation that failed: rejected, or out of attempts.
+pub const FUNCTION_FAILED: &str = "backlot.function.failed";
+/// Largest result that is told with an ending; a larger one is in the invocation's record.
+pub const ENDING_RESULT_BYTES_MAX: usize = 64 * 1024;
 
 impl Tx<'_> {
     /// Ends the tree at `id`. Nothing happens when it has ended.
@@ -61,10 +74,13 @@ impl Tx<'_> {
     /// what waited behind it moves up, and a parent that waited for it last becomes ready.
     pub(super) fn end(&mut self, seq: i64, end: End<'_>) -> Result<(), LedgerError> {
         let node = self.node(seq)?;
-        let id = node.id;
+        let id = node.id.clone();
+        let rejected = matches!(end, End::Rejected(_));
         let (state, reason, result, change) = match end {
             End::Succeeded(result) => (State::Succeeded, None, result, Change::Ended(id)),
-            End::Failed(reason) => (State::Failed, Some(reason), None, Change::Ended(id)),
+            End::Failed(reason) | End::Rejected(reason) => {
+                (State::Failed, Some(reason), None, Change::Ended(id))
+            }
             End::Cancelled(reason) => (State::Cancelled, Some(reason), None, Change::Cancelled(id)),
         };
         if state == State::Cancelled && node.state == State::Running {
@@ -76,17 +92,61 @@ impl Tx<'_> {
         if node.concurrent {
             self.move_up(seq, node.blocked_by)?;
         }
+        if node.parent_seq.is_none() && state != State::Cancelled {
+            self.tell_ending(seq, &node, rejected)?;
+        }
         match node.parent_seq {
             Some(parent_seq) if node.awaited => self.wake(parent_seq),
             _ => Ok(()),
         }
     }
 
+    /// Publishes how a root ended, if a function wants to know.
+    fn tell_ending(&mut self, seq: i64, node: &Node, rejected: bool) -> Result<(), LedgerError> {
+        if !self.router.is_some_and(|router| router.follows(&node.function)) {
+            return Ok(());
+        }
+        let event = self
+            .first(
+                "SELECT e.id, e.kind, e.source, e.subject, i.state, i.reason, i.attempt, i.result
+                 FROM invocations AS i JOIN events AS e ON e.seq = i.event_seq WHERE i.seq = ?1",
+                [seq],
+                |row| {
+                    let subject: Option<String> = row.get(3)?;
+                    let result: Option<Vec<u8>> = row.get(7)?;
+                    let result = result
+                        .filter(|result| result.len() <= ENDING_RESULT_BYTES_MAX)
+                        .and_then(|result| serde_json::from_slice(&result).ok());
+                    let succeeded = row.get::<_, i64>(4)? == rows::state(State::Succeeded);
+                    let data = json!({
+                        "invocation": node.id,
+                        "function": node.function,
+                        "event": {
+                            "id": row.get::<_, String>(0)?,
+                            "kind": row.get::<_, String>(1)?,
+                            "source": row.get::<_, String>(2)?,
+                            "subject": subject,
+                        },
+                        "attempts": row.get::<_, i64>(6)?,
+                        "rejected": rejected,
+                        "reason": row.get::<_, Option<String>>(5)?,
+                        "result": result.unwrap_or(serde_json::Value::Null),
+                    });
+                    let kind = if succeeded { FUNCTION_SUCCEEDED } else { FUNCTION_FAILED };
+                    let source = format!("/functions/{}", node.function);
+                    Ok(Event::json(source, kind, subject, data.to_string().into_bytes()))
+                },
+            )?
+            .ok_or_else(|| LedgerError::Damaged(format!("no invocation in row {seq}")))?;
+        self.caused_at(node.depth);
+        self.emit_if_wanted(&Event { time: self.now(), ..event })
+    }
+
     fn node(&self, seq: i64) -> Result<Node, LedgerError> {
         let (node, state) = self
             .first(
                 "SELECT id, parent_seq, awaited, blocked_by, concurrency_key IS NOT NULL, attempt,
-                        state
+                        state, function, depth
                  FROM invocations WHERE seq = ?1",
                 [seq],
                 |row| {
@@ -98,6 +158,8 @@ impl Tx<'_> {
                         concurrent: row.get(4)?,
                         attempt: row.get(5)?,
                         state: State::Queued,
+                        function: row.get(7)?,
+                        depth: row.get(8)?,
                     };
                     Ok((node, row.get(6)?))
                 },
@@ -120,7 +182,13 @@ impl Tx<'_> {
              WHERE seq = ?1",
             params![seq, rows::state(state), self.now_ms(), reason, result],
         )?;
-        Ok(())
+        let bytes: Option<i64> = self.first(
+            "SELECT e.bytes FROM invocations AS i JOIN events AS e ON e.seq = i.event_seq
+             WHERE i.seq = ?1",
+            [seq],
+            |row| row.get(0),
+        )?;
+        self.take_from_backlog(bytes.unwrap_or(0))
     }
 
     /// Cancels all that is below an invocation that just ended. What has ended has nothing

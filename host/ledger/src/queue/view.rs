@@ -15,7 +15,8 @@ pub const PAGE_MAX: usize = 500;
 /// What [`read_invocation`] reads; the result is last and only asked for where it is shown.
 const COLUMNS: &str = "i.id, i.function, e.id, e.kind, e.source, e.subject, p.id, r.id, \
     i.child_key, i.concurrency_key, i.policy, i.state, i.attempt, i.failures, i.accepted_ms, \
-    i.started_ms, i.ended_ms, i.due_ms, i.reason, i.cpu_ms, i.bytes_in, i.bytes_out, i.progress";
+    i.started_ms, i.ended_ms, i.due_ms, i.reason, i.cpu_ms, i.bytes_in, i.bytes_out, i.progress, \
+    i.version, i.depth";
 const FROM: &str = "FROM invocations AS i JOIN events AS e ON e.seq = i.event_seq \
     LEFT JOIN invocations AS p ON p.seq = i.parent_seq \
     LEFT JOIN invocations AS r ON r.seq = i.root_seq";
@@ -97,7 +98,7 @@ pub(super) fn invocations(
 
 pub(super) fn attempts(conn: &Connection, id: &InvocationId) -> Result<Vec<Attempt>, LedgerError> {
     conn.prepare_cached(
-        "SELECT number, started_ms, ended_ms, outcome, reason, cpu_ms, bytes_in, bytes_out
+        "SELECT number, started_ms, ended_ms, outcome, reason, cpu_ms, bytes_in, bytes_out, version
          FROM attempts WHERE invocation_seq = (SELECT seq FROM invocations WHERE id = ?1)
          ORDER BY number",
     )?
@@ -171,7 +172,9 @@ fn read_invocation(row: &Row<'_>) -> Result<Invocation, LedgerError> {
             Some(strands) => from_json(&strands)?,
             None => Vec::new(),
         },
-        result: row.get(23)?,
+        version: row.get(23)?,
+        depth: row.get(24)?,
+        result: row.get(25)?,
     })
 }
 
@@ -183,6 +186,7 @@ fn read_attempt(row: &Row<'_>) -> Result<Attempt, LedgerError> {
         outcome: row.get::<_, Option<i64>>(3)?.map(rows::read_outcome).transpose()?,
         reason: row.get(4)?,
         cost: read_cost(row, 5)?,
+        version: row.get(8)?,
     })
 }
 

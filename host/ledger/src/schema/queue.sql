@@ -9,8 +9,11 @@ CREATE TABLE events (
     time_ms      INTEGER NOT NULL,
     content_type TEXT,
     accepted_ms  INTEGER NOT NULL,
+    -- How many invocations, each caused by an event of the one before, led to it.
+    depth        INTEGER NOT NULL DEFAULT 0,
     -- How many invocations in the ledger are of this event.
     invocations  INTEGER NOT NULL DEFAULT 0,
+    bytes        INTEGER NOT NULL,
     data         BLOB NOT NULL
 ) STRICT;
 CREATE INDEX events_unused ON events (accepted_ms) WHERE invocations = 0;
@@ -24,8 +27,13 @@ CREATE TABLE invocations (
     parent_seq       INTEGER,
     root_seq         INTEGER,
     child_key        TEXT,
-    -- How many children it ever started.
+    -- That of its event.
+    depth            INTEGER NOT NULL DEFAULT 0,
+    -- How many children it ever started, and effects it ever had.
     children         INTEGER NOT NULL DEFAULT 0,
+    effects          INTEGER NOT NULL DEFAULT 0,
+    -- The version of the function to run, where somebody chose one.
+    version          TEXT,
     concurrency_key  TEXT,
     policy           INTEGER,
     -- The older invocation that this one waits for (in order).
@@ -47,6 +55,8 @@ CREATE TABLE invocations (
     -- The parent is parked on this one.
     awaited          INTEGER NOT NULL DEFAULT 0,
     accepted_ms      INTEGER NOT NULL,
+    -- When it was last replayed.
+    resumed_ms       INTEGER,
     started_ms       INTEGER,
     ended_ms         INTEGER,
     reason           TEXT,
@@ -84,6 +94,8 @@ CREATE TABLE attempts (
     ended_ms       INTEGER,
     outcome        INTEGER,
     reason         TEXT,
+    -- The version of the function that it ran.
+    version        TEXT,
     cpu_ms         INTEGER NOT NULL DEFAULT 0,
     bytes_in       INTEGER NOT NULL DEFAULT 0,
     bytes_out      INTEGER NOT NULL DEFAULT 0,
@@ -108,9 +120,31 @@ CREATE TABLE memories (
     UNIQUE (invocation_seq, name)
 ) STRICT;
 
--- What an invocation did and must not do again.
+-- What an invocation did and must not do again, with what that answered (JSON).
 CREATE TABLE effects (
+    seq            INTEGER PRIMARY KEY,
     invocation_seq INTEGER NOT NULL,
-    digest         BLOB NOT NULL,
-    PRIMARY KEY (invocation_seq, digest)
+    key            BLOB NOT NULL,
+    call           TEXT NOT NULL,
+    subject        TEXT NOT NULL,
+    attempt        INTEGER NOT NULL,
+    time_ms        INTEGER NOT NULL,
+    answer         TEXT NOT NULL,
+    UNIQUE (invocation_seq, key)
+) STRICT;
+
+-- What has not ended: one row.
+CREATE TABLE backlog (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    invocations INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL
+) STRICT;
+INSERT INTO backlog VALUES (1, 0, 0);
+
+-- The last slot of time that each schedule fired.
+CREATE TABLE schedules (
+    function TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    last_ms  INTEGER NOT NULL,
+    PRIMARY KEY (function, name)
 ) STRICT, WITHOUT ROWID;

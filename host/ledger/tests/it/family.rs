@@ -1,7 +1,7 @@
 //! Parents, children, memory and publications.
 
 use backlot_ledger::{
-    CHILD_KEY_BYTES_MAX, CHILDREN_MAX, Change, Ending, Lane, LedgerError, MEMORIES_MAX, Outcome,
+    CHILD_KEY_BYTES_MAX, CHILDREN_MAX, Change, Effects, Ending, Lane, LedgerError, MEMORIES_MAX, Outcome,
     State,
 };
 
@@ -150,17 +150,26 @@ async fn the_first_memory_of_a_name_stays() {
     assert_eq!(bed.ledger.remember(&again.fence, "plan", vec![3]).await.unwrap(), [1]);
 }
 
+async fn tell(bed: &Bed, effects: &mut Effects, subject: &str) {
+    let effect = effects.next("publish", subject.to_owned(), &[subject.as_bytes()]);
+    bed.ledger.publish_once(&effect, event("told", subject)).await.unwrap();
+    effects.done(&effect);
+}
+
 #[tokio::test]
 async fn a_later_attempt_does_not_publish_again() {
     let bed = Bed::new();
     let first = bed.root("job", "").await;
-    bed.ledger.publish_from(&first.fence, 0, event("told", "a")).await.unwrap();
-    bed.ledger.publish_from(&first.fence, 1, event("told", "a")).await.unwrap();
+    let mut effects = Effects::new(first.fence.clone());
+    for subject in ["a", "a"] {
+        tell(&bed, &mut effects, subject).await;
+    }
     bed.finish(&first.fence, Outcome::Released).await;
     let again = bed.lease(Lane::Roots, 1).await.remove(0);
     assert_eq!(again.invocation.id, first.invocation.id);
-    for (occurrence, subject) in [(0, "a"), (1, "a"), (2, "a"), (0, "b")] {
-        bed.ledger.publish_from(&again.fence, occurrence, event("told", subject)).await.unwrap();
+    let mut effects = Effects::new(again.fence.clone());
+    for subject in ["a", "a", "a", "b"] {
+        tell(&bed, &mut effects, subject).await;
     }
     let told = bed.lease(Lane::Roots, 10).await;
     let subjects: Vec<_> = told.iter().filter_map(|l| l.event.subject.as_deref()).collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backlot_ledger::{
-    AttemptOutcome, Change, Fence, LOST_MAX, Lane, Ledger, LedgerError, Outcome, State,
+    AttemptOutcome, Change, Effects, Fence, LOST_MAX, Lane, Ledger, LedgerError, Outcome, State,
 };
 
 use crate::support::{Bed, LEASE, POLICY, end, event, told};
@@ -15,7 +15,9 @@ async fn refused(ledger: &Ledger, fence: &Fence) {
     }
     let id = &fence.invocation;
     fenced("renew", ledger.renew(fence, LEASE).await);
-    fenced("publish", ledger.publish_from(fence, 9, event("stale", "")).await);
+    let effect = Effects::new(fence.clone()).next("publish", String::new(), &[]);
+    fenced("publish", ledger.publish_once(&effect, event("stale", "")).await);
+    fenced("sleep", ledger.sleep(&effect, LEASE).await);
     fenced("start_child", ledger.start_child(fence, "part", "stale", vec![]).await);
     fenced("remember", ledger.remember(fence, "stale", vec![1]).await);
     fenced("recall", ledger.recall(fence, "name").await);

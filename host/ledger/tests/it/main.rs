@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod crash;
+mod effects;
 mod family;
 mod leases;
 mod properties;

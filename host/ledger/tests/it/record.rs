@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backlot_ledger::{
-    AttemptEnd, Cost, Event, InvocationFilter, Lane, LedgerError, LogLine, LogSource, Outcome,
+    AttemptEnd, Cost, Effects, Event, InvocationFilter, Lane, LedgerError, LogLine, LogSource, Outcome,
     Progress, Retention, State,
 };
 
@@ -26,6 +26,7 @@ async fn each_attempt_leaves_its_record() {
         cost: Cost { cpu_ms: 10, bytes_in: 20, bytes_out: 30 },
         progress: vec![progress(50)],
         retry: POLICY,
+        version: Some("v1".to_owned()),
     };
     bed.ledger.finish(&first.fence, failed).await.unwrap();
     let second = bed.only(Lane::Roots).await;
@@ -36,6 +37,7 @@ async fn each_attempt_leaves_its_record() {
         cost: Cost { cpu_ms: 1, bytes_in: 2, bytes_out: u64::MAX },
         progress: vec![progress(100)],
         retry: POLICY,
+        version: Some("v1".to_owned()),
     };
     bed.ledger.finish(&second.fence, done).await.unwrap();
 
@@ -111,7 +113,8 @@ async fn what_ended_long_ago_is_pruned_with_all_that_belongs_to_it() {
         parts.push(bed.child(&old.fence, &n.to_string()).await);
     }
     bed.ledger.remember(&old.fence, "name", vec![1]).await.unwrap();
-    bed.ledger.publish_from(&old.fence, 0, bed_event("nowhere")).await.unwrap();
+    let effect = Effects::new(old.fence.clone()).next("publish", String::new(), &[]);
+    bed.ledger.publish_once(&effect, bed_event("nowhere")).await.unwrap();
     bed.finish(&old.fence, Outcome::Succeeded(None)).await;
     let unended = bed.root("job", "unended").await;
     bed.ledger.renew(&unended.fence, hour * 2).await.unwrap();

@@ -15,7 +15,12 @@ use tokio::sync::broadcast::Receiver;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 pub(crate) const POLICY: RetryPolicy =
-    RetryPolicy { attempts: 3, base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+    RetryPolicy {
+        attempts: 3,
+        base: Duration::from_secs(1),
+        cap: Duration::from_secs(60),
+        age_max: None,
+    };
 
 /// Kind `x` goes to function `x`; the subject is the concurrency key where the kind's first word
 /// names a policy. `fan` goes to two functions, `nowhere` to none.
@@ -34,6 +39,7 @@ impl Router for ByKind {
         let route = |function: &str| Route {
             function: function.to_owned(),
             concurrency: concurrency.clone(),
+            delay: Duration::ZERO,
         };
         match event.kind.as_str() {
             "fan" => vec![route("left"), route("right")],
@@ -134,6 +140,7 @@ pub(crate) fn end(outcome: Outcome) -> AttemptEnd {
         cost: Cost::default(),
         progress: Vec::new(),
         retry: POLICY,
+        version: None,
     }
 }
 

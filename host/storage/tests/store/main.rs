@@ -35,7 +35,7 @@ struct Seen(Mutex<Vec<Event>>);
 impl Router for Seen {
     fn route(&self, event: &Event) -> Vec<Route> {
         self.0.lock().unwrap().push(event.clone());
-        vec![Route { function: "watcher".into(), concurrency: None }]
+        vec![Route { function: "watcher".into(), concurrency: None, delay: Duration::ZERO }]
     }
 }
 

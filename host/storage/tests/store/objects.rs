@@ -281,11 +281,11 @@ async fn tags_belong_to_the_object_and_go_with_it() {
     bed.put("a", "1").await;
     let object = ObjectRef::current("films", "a");
     let tags = BTreeMap::from([("state".to_owned(), "fine".to_owned())]);
-    bed.store.set_tags(&object, tags.clone(), None).await.unwrap();
+    bed.store.set_tags(&object, tags.clone()).await.unwrap();
     assert_eq!(bed.store.tags(&object).await.unwrap(), ("null".to_owned(), tags));
     bed.put("a", "2").await;
     assert!(bed.store.tags(&object).await.unwrap().1.is_empty());
     let missing = ObjectRef::current("films", "b");
-    let answer = bed.store.set_tags(&missing, BTreeMap::new(), None).await;
+    let answer = bed.store.set_tags(&missing, BTreeMap::new()).await;
     assert!(matches!(answer, Err(StoreError::NotFound(_))));
 }

@@ -138,7 +138,7 @@ async fn tags_belong_to_a_version() {
     let version = Some(one.version_id.clone());
     let object = ObjectRef { version, ..ObjectRef::current("films", "a") };
     let tags = std::collections::BTreeMap::from([("t".to_owned(), "1".to_owned())]);
-    assert_eq!(bed.store.set_tags(&object, tags.clone(), None).await.unwrap(), one.version_id);
+    assert_eq!(bed.store.set_tags(&object, tags.clone()).await.unwrap(), one.version_id);
     assert_eq!(bed.store.tags(&object).await.unwrap().1, tags);
     assert!(bed.store.tags(&ObjectRef::current("films", "a")).await.unwrap().1.is_empty());
 }
