@@ -1,7 +1,9 @@
-//! The front door for people: pages, the read-only API, live events, and published content.
+//! The front door for people: pages, the API, live events, and published content.
 //!
-//! Everything here only reads. One service answers each request; [`crate::serve`] carries it.
+//! One service answers each request; [`crate::serve`] carries it. Everything reads, but for the
+//! changes of the API, which need a token ([`AdminToken`]).
 
+mod admin;
 mod api;
 mod assets;
 mod content;
@@ -12,6 +14,7 @@ mod guard;
 mod jobs;
 mod pages;
 mod reply;
+mod sse;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -31,24 +34,40 @@ use hyper::service::Service;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::Refusal;
+use crate::serve::{BoxError, Refusal};
 use feed::Feed;
 use reply::Fault;
 
+pub use admin::{AdminToken, BODY_BYTES_MAX};
 pub use feed::{CONTENT_MAX, REFRESH_INTERVAL};
 pub use reply::Body;
 pub use work::{Part, Rung, Summary, Work, permille};
 
-/// Most clients of the event stream at once: each holds a connection for as long as a page is
+/// Most clients of event streams at once: each holds a connection for as long as a page is
 /// open. The next one is answered 503, and its page shows what it has without live updates.
 pub const EVENT_CLIENTS_MAX: usize = 64;
 
-/// What running work reports, before it is in the ledger.
+/// A deployed function.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    /// Its name.
+    pub name: String,
+    /// Id of the version that runs now.
+    pub version: String,
+    /// SHA-256 of that version's component, in hexadecimal.
+    pub component: String,
+    /// That version's manifest.
+    pub manifest: serde_json::Value,
+}
+
+/// What the runtime knows and the ledger does not: what running work reports, and what is deployed.
 pub trait LiveWork: Send + Sync + 'static {
     /// What this invocation last reported; empty when it does not run.
     fn progress(&self, id: &InvocationId) -> Vec<Progress>;
     /// Told of every report. A receiver that falls behind may miss some.
     fn subscribe(&self) -> broadcast::Receiver<(InvocationId, Vec<Progress>)>;
+    /// The deployed functions, by name.
+    fn functions(&self) -> Vec<Deployed>;
 }
 
 impl LiveWork for backlot_runtime::Runtime {
@@ -58,6 +77,16 @@ impl LiveWork for backlot_runtime::Runtime {
 
     fn subscribe(&self) -> broadcast::Receiver<(InvocationId, Vec<Progress>)> {
         self.subscribe_progress()
+    }
+
+    fn functions(&self) -> Vec<Deployed> {
+        let deployed = |version: Arc<backlot_runtime::Version>| Deployed {
+            name: version.function().to_owned(),
+            version: version.id().to_owned(),
+            component: version.digest.to_string(),
+            manifest: serde_json::to_value(&version.manifest).unwrap_or_default(),
+        };
+        self.functions().into_iter().map(deployed).collect()
     }
 }
 
@@ -75,6 +104,8 @@ pub struct WebConfig {
     pub content: String,
     /// The function whose invocations are shown as content.
     pub encoder: String,
+    /// What changes need.
+    pub token: AdminToken,
 }
 
 /// The front door's service; a cheap handle.
@@ -133,12 +164,16 @@ impl Web {
         self.shared.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Answers one request. Request bodies are never read.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
-        let (head, _body) = request.into_parts();
+    /// Answers one request. Of bodies only those of changes are read, at most [`BODY_BYTES_MAX`].
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
         let is_head = head.method == Method::HEAD;
         let wants_page = !head.uri.path().starts_with("/api/");
-        let mut response = match self.route(&head).await {
+        let mut response = match self.route(&head, body).await {
             Ok(response) => response,
             Err(fault) if wants_page => pages::fault(&fault),
             Err(fault) => fault.into_json(),
@@ -150,11 +185,22 @@ impl Web {
         response
     }
 
-    async fn route(&self, head: &http::request::Parts) -> Result<Response<Body>, Fault> {
+    async fn route<B>(
+        &self,
+        head: &http::request::Parts,
+        body: B,
+    ) -> Result<Response<Body>, Fault>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
         guard::check_host(head, &self.shared.config.hosts)?;
         let path = head.uri.path();
         if let Some(key) = path.strip_prefix("/content/") {
             return files::serve(&self.shared, head, key).await;
+        }
+        if let Some(path) = path.strip_prefix("/api/v1/") {
+            return api::route(&self.shared, head, path, body).await;
         }
         if head.method != Method::GET && head.method != Method::HEAD {
             return Err(Fault::method());
@@ -172,28 +218,23 @@ impl Web {
             [Some("favicon.ico"), None, ..] => Ok(assets::favicon()),
             [Some("healthz"), None, ..] => Ok(reply::text("ok\n")),
             [Some("readyz"), None, ..] => api::ready(shared).await,
-            [Some("api"), Some("v1"), Some("events"), None] => events::stream(shared, head),
-            [Some("api"), Some("v1"), Some("content"), id] => api::content(shared, id).await,
-            [Some("api"), Some("v1"), Some("invocations"), None] => {
-                api::invocations(shared, head.uri.query().unwrap_or_default()).await
-            }
-            [Some("api"), Some("v1"), Some("invocations"), Some(id)] => {
-                api::invocation(shared, id).await
-            }
             _ => Err(Fault::not_found("there is no such page")),
         }
     }
 }
 
-impl<B: Send + 'static> Service<Request<B>> for Web {
+impl<B> Service<Request<B>> for Web
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<B>) -> Self::Future {
         let web = self.clone();
-        let (head, _body) = request.into_parts();
-        Box::pin(async move { Ok(web.answer(Request::from_parts(head, ())).await) })
+        Box::pin(async move { Ok(web.answer(request).await) })
     }
 }
 

@@ -7,13 +7,13 @@ use backlot_ledger::{Effect, crash};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
-use crate::body::{Arrival, Body, Stored};
+use crate::body::{Arrival, Body, Stored, joined};
 use crate::digest::{Digests, etag_of};
 use crate::limits::{
     COMPOSE_SOURCES_MAX, DELETE_MANY_MAX, LIST_MAX, at_most, check_headers, check_key,
     check_metadata, check_tags,
 };
-use crate::store::{Result, Store, detached, joined};
+use crate::store::{Result, Store, detached};
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Compose, Copy, Delete, Deleted, Expected, ListPage,
     ListQuery, MetadataDirective, ObjectHeaders, ObjectInfo, ObjectPart, ObjectReader, ObjectRef,

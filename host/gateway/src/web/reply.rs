@@ -1,7 +1,7 @@
 //! Answers and refusals, before [`super::guard`] adds what all of them carry.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -40,12 +40,21 @@ pub(super) fn text(text: &'static str) -> Response<Body> {
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Fault> {
+    json_with(StatusCode::OK, value)
+}
+
+/// It is on disk, and will be done.
+pub(super) fn accepted(value: &impl Serialize) -> Result<Response<Body>, Fault> {
+    json_with(StatusCode::ACCEPTED, value)
+}
+
+fn json_with(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Fault> {
     let mut bytes = serde_json::to_vec(value).map_err(|err| {
         tracing::error!(%err, "an answer could not be written as JSON");
         Fault::internal("the answer could not be written as JSON")
     })?;
     bytes.push(b'\n');
-    Ok(fresh(StatusCode::OK, "application/json", bytes))
+    Ok(fresh(status, "application/json", bytes))
 }
 
 /// Why a request is not answered as it wished.
@@ -79,9 +88,16 @@ impl Fault {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
+    /// A page: it can only be read.
     pub(super) fn method() -> Self {
-        let mut fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered");
-        fault.allow = Some("GET, HEAD");
+        Self::only("GET, HEAD")
+    }
+
+    /// Another method than these.
+    pub(super) fn only(allow: &'static str) -> Self {
+        let message = format!("this path answers to {allow}");
+        let mut fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, message);
+        fault.allow = Some(allow);
         fault
     }
 
@@ -115,6 +131,9 @@ impl Fault {
         if let Some(allow) = self.allow {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -123,11 +142,20 @@ impl Fault {
 
 impl From<backlot_ledger::LedgerError> for Fault {
     fn from(err: backlot_ledger::LedgerError) -> Self {
-        if matches!(err, backlot_ledger::LedgerError::Busy { .. }) {
-            return Self::busy("the ledger is busy");
+        use backlot_ledger::LedgerError as E;
+        match err {
+            E::Busy { .. } => Self::busy("the ledger is busy"),
+            E::Backlog { .. } => Self::busy(err.to_string()),
+            E::UnknownInvocation(_) => Self::not_found("there is no invocation of that id"),
+            // What is asked for does not go with what is there.
+            E::Invalid(reason) => Self::new(StatusCode::CONFLICT, reason),
+            E::OverLimit { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, err.to_string()),
+            E::DiskFull => Self::new(StatusCode::INSUFFICIENT_STORAGE, err.to_string()),
+            err => {
+                tracing::error!(%err, "the ledger failed a request");
+                Self::internal("the ledger failed; the server's log has the cause")
+            }
         }
-        tracing::error!(%err, "a page could not read the ledger");
-        Self::internal("the ledger could not be read; the server's log has the cause")
     }
 }
 

@@ -8,6 +8,7 @@ use backlot_bindings::backlot::storage::objects::{
 };
 use backlot_ledger::{Fence, Lane};
 use backlot_storage::guest::{Access, CALL_BYTES_MAX, Grant, HANDLES_MAX, StorageCtx, StorageView};
+use backlot_storage::{Versioning, VersionsQuery};
 use wasmtime::component::{Resource, ResourceTable};
 
 use crate::Bed;
@@ -152,4 +153,64 @@ async fn conditions_are_those_of_the_store() {
     assert!(matches!(spent, Err(Error::Invalid(_))));
     let nowhere = view.head("films".into(), "out/b".into(), None).await.unwrap();
     assert!(matches!(nowhere, Err(Error::NotFound)));
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_did_is_not_done_again() {
+    let bed = Bed::new().await;
+    let fence = running(&bed).await;
+    let films = || "films".to_owned();
+    bed.store.set_versioning("films", Versioning::Enabled).await.unwrap();
+    let large = "x".repeat(200_000);
+    let mut answers = Vec::new();
+    // The same code in two attempts; what tells an attempt apart is only what it has counted.
+    for _ in 0..2 {
+        let mut guest = Guest::new(&bed, fence.clone());
+        let mut answer = vec![
+            guest.write("out/a", "1").await.unwrap(),
+            // The same again is meant again.
+            guest.write("out/a", "1").await.unwrap(),
+            guest.write("out/a", "2").await.unwrap(),
+            guest.write("out/large", &large).await.unwrap(),
+        ];
+        let mut view = guest.view();
+        let sources = vec!["in/film".to_owned(), "out/a".to_owned()];
+        let composed = view.compose(films(), "out/b".into(), sources, options()).await.unwrap();
+        answer.push(composed.unwrap().content_id);
+        view.delete(films(), "out/a".into()).await.unwrap().unwrap();
+        answers.push(answer);
+    }
+    assert_eq!(answers[0], answers[1]);
+    let query = VersionsQuery { bucket: films(), limit: 100, ..VersionsQuery::default() };
+    let versions = bed.store.list_versions(query).await.unwrap().versions;
+    let of = |key: &str| versions.iter().filter(|version| version.key == key).count();
+    assert_eq!((of("out/a"), of("out/large"), of("out/b")), (4, 1, 1), "three and a marker");
+    let effects = bed.ledger.effects(&fence.invocation, 0).await.unwrap();
+    assert_eq!(effects.len(), 6);
+    assert_eq!(effects[0].call, "backlot:storage/objects.create");
+    assert_eq!(effects[0].subject, "films/out/a");
+    // The second attempt's bytes went with it.
+    let swept = bed.store.sweep().await.unwrap();
+    assert_eq!(swept.orphans, 0);
+}
+
+/// Whether it was done.
+async fn compose_later(guest: &mut Guest) -> bool {
+    let sources = vec!["in/later".to_owned()];
+    let mut view = guest.view();
+    view.compose("films".into(), "out/b".into(), sources, options()).await.unwrap().is_ok()
+}
+
+#[tokio::test]
+async fn a_call_that_failed_did_nothing_and_is_the_same_call_again() {
+    let bed = Bed::new().await;
+    let fence = running(&bed).await;
+    let mut guest = Guest::new(&bed, fence.clone());
+    assert!(!compose_later(&mut guest).await);
+    assert!(bed.ledger.effects(&fence.invocation, 0).await.unwrap().is_empty());
+    bed.put("in/later", "now").await;
+    assert!(compose_later(&mut guest).await);
+    // A later attempt that succeeds at once comes to the same effect.
+    assert!(compose_later(&mut Guest::new(&bed, fence.clone())).await);
+    assert_eq!(bed.ledger.effects(&fence.invocation, 0).await.unwrap().len(), 1);
 }

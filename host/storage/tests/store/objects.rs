@@ -27,7 +27,7 @@ fn copy(from: &str, to: &str) -> Copy {
         tags: TagDirective::Copy,
         conditions: Conditions::default(),
         checksum: None,
-        fence: None,
+        effect: None,
         principal: String::new(),
     }
 }
