@@ -57,6 +57,7 @@ pub(super) async fn copy(
         tags,
         conditions: conditions::of_write(&req.headers),
         checksum: checksum.map(|name| checksums::algorithm(name.as_str())).transpose()?,
+        effect: None,
         principal: principal(&req)?,
     };
     let info = backend.store.copy(copy).await.map_err(from_store)?;

@@ -21,6 +21,7 @@ pub(super) async fn one(
         key: req.input.key.clone(),
         version: req.input.version_id.clone(),
         conditions: conditions::of_write(&req.headers),
+        effect: None,
         principal: principal(&req)?,
     };
     let deleted = backend.store.delete(delete).await.map_err(from_store)?;
@@ -66,6 +67,7 @@ pub(super) async fn many(
                 }),
                 if_none_match: None,
             },
+            effect: None,
             principal: principal.clone(),
         });
         asked.push(object);

@@ -17,7 +17,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod admin;
+mod changes;
+mod invocations;
+mod streams;
+
 const LEASE: Duration = Duration::from_secs(60);
+const TOKEN: &str = "TOKEN";
 /// The upload that the tests encode, and what its id ends in.
 const KEY: &str = "A film.mp4";
 
@@ -46,6 +52,19 @@ impl LiveWork for ByHand {
 
     fn subscribe(&self) -> broadcast::Receiver<(InvocationId, Vec<Progress>)> {
         self.reports.subscribe()
+    }
+
+    fn functions(&self) -> Vec<Deployed> {
+        let manifest = json!({
+            "name": "encoder", "triggers": [{ "type": "object", "bucket": "uploads" }],
+            "limits": { "wall_secs": 900 }, "env": { "KEY": "HIDDEN" },
+        });
+        vec![Deployed {
+            name: "encoder".to_owned(),
+            version: "ab".repeat(32),
+            component: "cd".repeat(32),
+            manifest,
+        }]
     }
 }
 
@@ -79,6 +98,7 @@ impl Site {
             uploads: "uploads".to_owned(),
             content: "content".to_owned(),
             encoder: "encoder".to_owned(),
+            token: AdminToken::new(TOKEN, "/data/admin-token"),
         };
         let web = Web::new(config, ledger.clone(), store.clone(), live.clone(), shutdown.clone());
         Self { web, ledger, store, live, shutdown, _folder: folder }
@@ -91,9 +111,33 @@ impl Site {
     }
 
     async fn ask(&self, request: http::request::Builder) -> (Response<()>, Bytes) {
-        let response = self.web.answer(request.body(()).unwrap()).await;
+        let response = self.web.answer(request.body(reply::empty()).unwrap()).await;
         let (head, body) = response.into_parts();
         (Response::from_parts(head, ()), body.collect().await.unwrap().to_bytes())
+    }
+
+    /// A change, with the token.
+    async fn change(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "127.0.0.1:8080")
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", "application/cloudevents+json")
+            .body(reply::full(body.to_owned()));
+        let response = self.web.answer(request.unwrap()).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// The body of a stream.
+    async fn stream(&self, path: &str) -> Body {
+        let request = Request::get(path).header("host", "localhost").body(reply::empty());
+        let response = self.web.answer(request.unwrap()).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        response.into_body()
     }
 
     async fn get(&self, path: &str) -> (Response<()>, Bytes) {
@@ -280,7 +324,7 @@ async fn content_is_served_in_ranges_and_parts_are_hidden() {
 }
 
 #[tokio::test]
-async fn nothing_is_changed_and_no_other_name_is_answered() {
+async fn pages_are_only_read_and_no_other_name_is_answered() {
     let site = Site::new().await;
     for path in ["/", "/content/f", "/api/v1/content"] {
         let (head, _) = site.ask(Request::post(path).header("host", "localhost")).await;
@@ -311,7 +355,7 @@ async fn names_of_uploads_are_text_and_nothing_else() {
 async fn events_tell_what_changed_and_end_with_the_server() {
     let site = Site::new().await;
     site.put("uploads", KEY, b"film").await;
-    let request = Request::get("/api/v1/events").header("host", "localhost").body(()).unwrap();
+    let request = Request::get("/api/v1/events").header("host", "localhost").body(reply::empty()).unwrap();
     let mut events = site.web.answer(request).await.into_body();
     let next = async |events: &mut Body| {
         let frame = tokio::time::timeout(Duration::from_secs(10), events.frame()).await.unwrap();

@@ -3,7 +3,14 @@
 
 mod deploy;
 mod durable;
+mod effects;
 mod grants;
 mod limits;
 mod outcomes;
+mod properties;
+mod replays;
+mod sleeps;
 mod support;
+mod swaps;
+mod triggers;
+mod zombies;

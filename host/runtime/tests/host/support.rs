@@ -260,7 +260,7 @@ impl Host {
 }
 
 /// `probe` may do anything to the bucket [`BUCKET`], and to one called `later`.
-fn grant_bucket(manifest: &mut Manifest) {
+pub(crate) fn grant_bucket(manifest: &mut Manifest) {
     manifest.grants.storage = [BUCKET, "later"]
         .map(|bucket| StorageGrant {
             bucket: bucket.into(),

@@ -1,0 +1,148 @@
+//! Questions about durable invocations: how many a second, how soon after the acknowledgement the
+//! handler runs, what going through recorded effects again costs, and what a parked invocation
+//! costs.
+//!
+//! Everything is real: the guest `probe` in its sandbox, the ledger on disk with each commit
+//! flushed. Beside the first figure the same work is given to PostgreSQL, the usual way to build a
+//! queue: 64 clients that each take one row with `FOR UPDATE SKIP LOCKED`, insert an effect, mark
+//! the row done and commit (`synchronous_commit` on). It runs no code in a sandbox.
+//!
+//! ```sh
+//! apt-get install postgresql     # brings initdb, pg_ctl and pgbench
+//! cargo run --release --package backlot-bench-durable -- [--invocations 20000] [--parked 100000]
+//! ```
+//! Unit: invocations a second; milliseconds; MiB of resident memory. PostgreSQL is left out, and
+//! said to be, where it is not installed.
+
+mod host;
+mod parked;
+mod postgres;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use backlot_ledger::{Change, Event, State};
+use futures::StreamExt;
+
+use crate::host::Host;
+
+/// Invocations that run at once, and clients of the peer.
+const AT_ONCE: usize = 64;
+/// Invocations of the latency question, one at a time.
+const SINGLE: usize = 500;
+/// Effects that are gone through again.
+const EFFECTS: usize = 100;
+/// How often that is done.
+const REPLAYS: usize = 20;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let (mut invocations, mut many) = (20_000, 100_000);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
+        match name.as_str() {
+            "--invocations" => invocations = value.parse()?,
+            "--parked" => many = value.parse()?,
+            _ => anyhow::bail!("unknown option {name}"),
+        }
+    }
+    println!("{invocations} invocations with one effect each, {AT_ONCE} at once, a second:");
+    println!("  backlot     {:8.0}", rate(invocations).await?);
+    match postgres::rate(AT_ONCE)? {
+        Some(rate) => println!("  postgresql  {rate:8.0}"),
+        None => println!("  postgresql  is not installed"),
+    }
+    let (p50, p99) = latency().await?;
+    println!("from the acknowledgement of an event to its handler: p50 {p50:.2} ms, p99 {p99:.2} ms");
+    println!("{EFFECTS} recorded effects gone through again: {:.2} ms", again().await?);
+    parked::measure(many).await
+}
+
+/// Invocations a second, from the first event to the last end.
+async fn rate(count: usize) -> anyhow::Result<f64> {
+    let host = Host::start(AT_ONCE).await?;
+    // Each once before, so that nothing is measured that happens only at first.
+    host.finished(host.publish("publish told").await?).await?;
+    let mut changes = host.ledger.changes();
+    let begun = Instant::now();
+    let events = futures::stream::iter(0..count).map(|_| host.publish("publish told"));
+    let mut events = events.buffer_unordered(4 * AT_ONCE);
+    let publish = async {
+        while let Some(event) = events.next().await {
+            event?;
+        }
+        anyhow::Ok(())
+    };
+    let finish = async {
+        while 0 < host.ledger.backlog().await?.invocations || begun.elapsed().as_millis() < 100 {
+            // Lagging behind is as good as news.
+            drop(tokio::time::timeout(Duration::from_millis(20), changes.recv()).await);
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(publish, async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        finish.await
+    })?;
+    let time = begun.elapsed();
+    drop(events);
+    host.stop().await?;
+    Ok(count as f64 / time.as_secs_f64())
+}
+
+/// Milliseconds from the answer that an event is on disk to the first thing that the handler says.
+async fn latency() -> anyhow::Result<(f64, f64)> {
+    let host = Host::start(2).await?;
+    let mut times = Vec::new();
+    for _ in 0..SINGLE {
+        let mut progress = host.runtime.subscribe_progress();
+        let id = host.publish("progress 1").await?;
+        let acknowledged = Instant::now();
+        progress.recv().await?;
+        times.push(acknowledged.elapsed());
+        host.finished(id).await?;
+    }
+    host.stop().await?;
+    times.sort_unstable();
+    let at = |percent: usize| {
+        let time = times.get(times.len() * percent / 100).copied().unwrap_or_default();
+        time.as_secs_f64() * 1e3
+    };
+    Ok((at(50), at(99)))
+}
+
+/// Milliseconds of the second attempt of a handler with [`EFFECTS`] effects and a sleep after them.
+async fn again() -> anyhow::Result<f64> {
+    let host = Host::start(2).await?;
+    let told = "publish told x; ".repeat(EFFECTS);
+    let mut times = Vec::new();
+    for _ in 0..REPLAYS {
+        let mut changes = host.ledger.changes();
+        let id = host.publish(&format!("program {told} sleep 101")).await?;
+        let mut started = None;
+        let mut starts = 0;
+        loop {
+            match changes.recv().await? {
+                Change::Started(which) if which == id => {
+                    starts += 1;
+                    started = Some(Instant::now());
+                }
+                Change::Ended(which) if which == id => break,
+                _ => {}
+            }
+        }
+        ensure!(starts == 2, "{starts} attempts instead of two");
+        times.extend(started.map(|started| started.elapsed()));
+        let ended = host.ledger.invocation(&id).await?.context("an invocation")?;
+        ensure!(ended.state == State::Succeeded, "{:?}", ended.reason);
+    }
+    host.stop().await?;
+    times.sort_unstable();
+    Ok(times.get(times.len() / 2).copied().unwrap_or_default().as_secs_f64() * 1e3)
+}
+
+/// An event for the guest `probe`.
+fn event(command: &str) -> Event {
+    Event::json("/benches", "probe", Some("subject".to_owned()), command.as_bytes().to_vec())
+}
