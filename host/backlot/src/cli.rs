@@ -1,5 +1,7 @@
 //! The command line.
 
+mod remote;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,6 +10,8 @@ use clap_complete::Shell;
 
 use crate::fault::Fault;
 use crate::{Done, out};
+
+pub(crate) use remote::*;
 
 /// Upload a video over S3, watch it in the browser.
 #[derive(Debug, Parser)]
@@ -26,6 +30,22 @@ pub(crate) enum Verb {
     /// Show what a running server runs and ran
     #[command(visible_alias = "invocations")]
     Runs(RunsArgs),
+    /// Show what attempts wrote
+    Logs(LogsArgs),
+    /// Give an event to one function
+    #[command(disable_version_flag = true)]
+    Invoke(InvokeArgs),
+    /// Give an event to all functions that wait for it
+    Publish(PublishArgs),
+    /// Run ended invocations again
+    #[command(disable_version_flag = true)]
+    Replay(ReplayArgs),
+    /// End invocations with all they started
+    Cancel(CancelArgs),
+    /// Failed invocations: list, replay, drop
+    DeadLetters(DeadLettersArgs),
+    /// Show the deployed functions
+    Functions(FunctionsArgs),
     /// Show the configuration
     Config(ConfigArgs),
     /// Explain an error code, such as E0201
@@ -42,7 +62,14 @@ impl Verb {
         match self {
             Self::Serve(args) => args.json,
             Self::Encode(args) => args.json,
-            Self::Runs(args) => args.json,
+            Self::Runs(args) => args.remote.server.json,
+            Self::Logs(args) => args.remote.server.json,
+            Self::Invoke(args) => args.remote.server.json,
+            Self::Publish(args) => args.server.json,
+            Self::Replay(args) => args.remote.server.json,
+            Self::Cancel(args) => args.remote.server.json,
+            Self::DeadLetters(args) => args.remote.server.json,
+            Self::Functions(args) => args.remote.server.json,
             Self::Config(args) => args.json,
             _ => false,
         }
@@ -131,45 +158,6 @@ fn rung(text: &str) -> Result<String, String> {
         Ok(lines) if (16..=4_320).contains(&lines) => Ok(format!("{lines}p")),
         _ => Err("a rung is its lines, such as 720p".to_owned()),
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RunsArgs {
-    #[command(subcommand)]
-    pub(crate) verb: Option<RunsVerb>,
-    /// Address of the server's HTTP side
-    #[arg(
-        long,
-        global = true,
-        value_name = "ADDR",
-        default_value = "127.0.0.1:8080",
-        env = "BACKLOT_HTTP_ADDRESS"
-    )]
-    pub(crate) http: SocketAddr,
-    /// One JSON object a line
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RunsVerb {
-    /// The newest invocations (also without a verb)
-    List {
-        /// Only of this function
-        #[arg(long)]
-        function: Option<String>,
-        /// Only in this state
-        #[arg(long)]
-        state: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
-        limit: u16,
-    },
-    /// One invocation with its attempts, children and log
-    Show {
-        /// Its id
-        id: String,
-    },
 }
 
 #[derive(Debug, Args)]

@@ -78,7 +78,8 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-fn random(chars: usize) -> Result<String, Fault> {
+/// So many letters and digits; each has 5 random bits.
+pub(crate) fn random(chars: usize) -> Result<String, Fault> {
     let mut bytes = vec![0; chars];
     getrandom::fill(&mut bytes).map_err(|err| {
         Fault::new("E0901", format!("the system gave no random bytes: {err}"), "report this")

@@ -1,19 +1,32 @@
 //! The `backlot` binary: one file a verb, the configuration, and the wiring of everything else.
 
+mod answers;
+mod cancel;
 mod cli;
 mod client;
 mod config;
 mod credentials;
+mod dead_letters;
+mod each;
 mod encode;
+mod events;
 mod explain;
 mod fault;
+mod functions;
 mod functions_folder;
 mod history;
+mod invoke;
 mod logging;
+mod logs;
+mod moment;
 mod node;
+mod publish;
+mod replay;
 mod runs;
+mod select;
 mod serve;
 mod signals;
+mod token;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,9 +39,14 @@ use fault::Fault;
 /// Exit code of a verb that was ended by Ctrl-C, as shells count it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
+/// Exit code of a verb that did its work and found that something failed.
+const SOME_FAILED: u8 = 1;
+
 /// How a verb ended that did not fail.
 enum Done {
     Well,
+    /// What it was to do was done, but not all of it succeeded.
+    SomeFailed,
     /// By a signal, in good order, with something left to go on with.
     Interrupted,
 }
@@ -38,6 +56,7 @@ fn main() -> ExitCode {
     let json = cli.verb.wants_json();
     match run(cli) {
         Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::SomeFailed) => ExitCode::from(SOME_FAILED),
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(fault) => {
             fault.print(json);
@@ -51,6 +70,13 @@ fn run(cli: Cli) -> Result<Done, Fault> {
         Verb::Serve(args) => serve::run(args),
         Verb::Encode(args) => encode::run(args),
         Verb::Runs(args) => runs::run(args),
+        Verb::Logs(args) => logs::run(args),
+        Verb::Invoke(args) => invoke::run(args),
+        Verb::Publish(args) => publish::run(args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Cancel(args) => cancel::run(args),
+        Verb::DeadLetters(args) => dead_letters::run(args),
+        Verb::Functions(args) => functions::run(args),
         Verb::Config(args) => config::show::run(args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Completions(args) => cli::completions(&args),
@@ -60,13 +86,19 @@ fn run(cli: Cli) -> Result<Done, Fault> {
 
 /// Writes to standard output. A reader that has gone is no failure of ours.
 fn out(text: &str) -> Result<Done, Fault> {
+    out_live(text).map(|_| Done::Well)
+}
+
+/// As [`out`], for what goes on and on: whether anybody still reads.
+fn out_live(text: &str) -> Result<bool, Fault> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(err) if err.kind() != std::io::ErrorKind::BrokenPipe => Err(Fault::new(
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(err) => Err(Fault::new(
             "E0902",
             format!("standard output cannot be written: {err}"),
             "write to another place",
         )),
-        _ => Ok(Done::Well),
     }
 }

@@ -126,7 +126,7 @@ impl Host {
     pub(crate) async fn text(&self, key: &str) -> Option<String> {
         let reader = match self.store.open_object(BUCKET, key, None).await {
             Ok(reader) => reader,
-            Err(StoreError::NotFound(_)) => return None,
+            Err(StoreError::NotFound(_) | StoreError::DeleteMarker { .. }) => return None,
             Err(err) => panic!("{err}"),
         };
         let bytes = reader.read_at(0, reader.info().size.try_into().unwrap()).await.unwrap();
