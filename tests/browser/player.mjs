@@ -165,10 +165,39 @@ async function plays(page, id) {
   await shot(page, "watch");
 }
 
+// The DASH manifest in the reference player of the DASH Industry Forum: it must have no complaint,
+// and play to the end.
+async function dashPlays(page, id) {
+  const player = path.join(import.meta.dirname, "node_modules/dashjs/dist/modern/umd/dash.all.min.js");
+  await page.route(`${base}/dash-test`, (route) =>
+    route.fulfill({ contentType: "text/html", body: "<video muted></video><script src=/dash.js></script>" }),
+  );
+  await page.route(`${base}/dash.js`, (route) => route.fulfill({ path: player }));
+  await page.goto(`${base}/dash-test`);
+  const { links } = await page.evaluate(async (id) => (await fetch(`/api/v1/content/${id}`)).json(), id);
+  await page.evaluate((manifest) => {
+    const { MediaPlayer } = window.dashjs;
+    const player = MediaPlayer().create();
+    window.faults = [];
+    for (const kind of ["ERROR", "PLAYBACK_ERROR", "CONFORMANCE_VIOLATION"]) {
+      player.on(MediaPlayer.events[kind], (fault) => window.faults.push(JSON.stringify(fault)));
+    }
+    player.initialize(document.querySelector("video"), manifest, true);
+    window.player = player;
+  }, links.dash);
+  const ends = () => page.evaluate(() => document.querySelector("video").ended);
+  await poll("DASH to the end", STEP_MAX_MS, ends);
+  assert.deepEqual(await page.evaluate(() => window.faults), []);
+  const tracks = await page.evaluate(() => window.player.getRepresentationsByType("video").length);
+  assert.ok(2 <= tracks, `${tracks} representations in DASH`);
+}
+
 try {
   const page = await newPage({ colorScheme: "light" });
   const id = await listFollowsTheWork(page);
   await plays(page, id);
+
+  await dashPlays(await newPage(), id);
 
   const dark = await newPage({ colorScheme: "dark" });
   await dark.goto(base);

@@ -19,7 +19,7 @@ const CUE: &str = "waiting for the upload";
 #[test]
 fn a_browser_follows_an_upload_and_plays_it() {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-    if !scripts.join("node_modules/playwright-core").is_dir() {
+    if !scripts.join("node_modules/dashjs").is_dir() {
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&scripts);
         run(&mut npm).unwrap();

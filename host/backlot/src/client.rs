@@ -1,61 +1,234 @@
-//! One GET at a running server.
+//! Requests to a running server.
 
+mod stream;
+
+use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::cli::{ConfigFlags, Remote, Server};
+use crate::config::{self, Config};
 use crate::fault::Fault;
+use crate::{node, token};
 
-/// Longest wait for a whole answer.
+pub(crate) use stream::Events;
+
+/// Longest wait for a whole answer, and for the head of a stream.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Largest answer: a long film's invocation with all its children.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What stays as it is in a path or a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The JSON under a path; None where there is nothing.
-pub(crate) async fn get(server: SocketAddr, path: &str) -> Result<Option<Value>, Fault> {
-    let asked = time::timeout(ANSWER_MAX, ask(server, path)).await;
-    let (status, body) = match asked {
-        Ok(answer) => answer.map_err(|err| unreachable(server, &err))?,
-        Err(_) => return Err(unreachable(server, &format!("no answer within {ANSWER_MAX:?}"))),
-    };
-    let answer: Result<Value, _> = serde_json::from_slice(&body);
-    match (status, answer) {
-        (StatusCode::OK, Ok(value)) => Ok(Some(value)),
-        (StatusCode::NOT_FOUND, Ok(_)) => Ok(None),
-        (_, Ok(value)) => {
-            let reason = value.pointer("/error/message").and_then(Value::as_str);
-            let reason = reason.unwrap_or("without a reason");
-            Err(Fault::new("E0502", format!("the server answered {status}: {reason}"), "try again"))
+/// A server, and what changes of it need.
+pub(crate) struct Client {
+    address: SocketAddr,
+    flags: ConfigFlags,
+    token: Option<String>,
+}
+
+/// Runs what a verb does.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|err| node::internal("starting threads", &err))?
+        .block_on(work)
+}
+
+/// As part of a path or the value of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+impl Client {
+    pub(crate) fn new(remote: &Remote) -> Result<Self, Fault> {
+        Self::of(&remote.server, remote.data.as_deref())
+    }
+
+    /// With the folder that the token is in, if it was named.
+    pub(crate) fn of(server: &Server, data: Option<&Path>) -> Result<Self, Fault> {
+        let flags = ConfigFlags {
+            config: server.config.clone(),
+            data: data.map(Path::to_owned),
+            ..ConfigFlags::default()
+        };
+        let address = match server.http {
+            Some(address) => address,
+            None => configured(&flags)?.http.address,
+        };
+        Ok(Self { address, flags, token: server.token.clone() })
+    }
+
+    /// The JSON under a path; None where there is nothing.
+    pub(crate) async fn get(&self, path: &str) -> Result<Option<Value>, Fault> {
+        match self.ask(Method::GET, path, None).await {
+            Ok(value) => Ok(Some(value)),
+            Err(fault) if fault.code == NOT_THERE => Ok(None),
+            Err(fault) => Err(fault),
         }
-        (_, Err(_)) => Err(Fault::new(
+    }
+
+    /// Asks for a change.
+    pub(crate) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Fault> {
+        let token = self.token()?;
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        self.ask(method, path, Some((token, body))).await
+    }
+
+    /// Server-Sent Events under a path.
+    pub(crate) async fn events(&self, path: &str) -> Result<Events, Fault> {
+        let request = self.request(Method::GET, path, None)?;
+        let (response, driver) = self.send(request).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(Events::new(self.address, response.into_body(), driver));
+        }
+        Err(match self.read(response).await {
+            Err(fault) => fault,
+            Ok(_) => self.not_backlot(StatusCode::OK),
+        })
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        change: Option<(String, String)>,
+    ) -> Result<Value, Fault> {
+        let request = self.request(method, path, change)?;
+        let (response, _driver) = self.send(request).await?;
+        self.read(response).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        change: Option<(String, String)>,
+    ) -> Result<Request<Full<Bytes>>, Fault> {
+        let mut request =
+            Request::builder().method(method).uri(path).header("host", self.address.to_string());
+        let mut body = String::new();
+        if let Some((token, text)) = change {
+            request = request
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", "application/cloudevents+json");
+            body = text;
+        }
+        request.body(Full::from(body)).map_err(|err| {
+            Fault::new("E0504", format!("no request can be made: {err}"), "mend the token")
+        })
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Fault> {
+        let sent = async {
+            let stream = TcpStream::connect(self.address).await?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            // What goes wrong on the connection is told where the answer is read.
+            let driver = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
+            Ok::<_, BoxError>((sender.send_request(request).await?, driver))
+        };
+        match time::timeout(ANSWER_MAX, sent).await {
+            Ok(sent) => sent.map_err(|err| unreachable(self.address, &err)),
+            Err(_) => Err(unreachable(self.address, &no_answer())),
+        }
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<Value, Fault> {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let body = match time::timeout(ANSWER_MAX, body).await {
+            Ok(body) => body.map_err(|err| unreachable(self.address, &err))?.to_bytes(),
+            Err(_) => return Err(unreachable(self.address, &no_answer())),
+        };
+        match serde_json::from_slice::<Value>(&body) {
+            Ok(value) if status.is_success() => Ok(value),
+            Ok(value) => Err(refusal(status, &value)),
+            Err(_) => Err(self.not_backlot(status)),
+        }
+    }
+
+    fn not_backlot(&self, status: StatusCode) -> Fault {
+        Fault::new(
             "E0502",
-            format!("what answers at {server} is not Backlot ({status})"),
+            format!("what answers at {} is not Backlot ({status})", self.address),
             "name the address of the HTTP side with --http",
-        )),
+        )
+    }
+
+    fn token(&self) -> Result<String, Fault> {
+        if let Some(token) = &self.token {
+            return Ok(token.trim().to_owned());
+        }
+        let path: PathBuf = token::path(&configured(&self.flags)?.data);
+        token::read(&path).map_err(|err| {
+            Fault::new(
+                "E0504",
+                format!("changes need the server's token, and {} has none: {err}", path.display()),
+                "name the server's data folder with --data, or set BACKLOT_TOKEN to the token",
+            )
+        })
     }
 }
 
-type AskError = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn ask(server: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), AskError> {
-    let stream = TcpStream::connect(server).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let request =
-        Request::get(path).header("host", server.to_string()).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
-    driver.abort();
-    Ok((status, body))
+/// Code of what is not there; each verb has its own words for it.
+pub(crate) const NOT_THERE: &str = "E0503";
+
+fn configured(flags: &ConfigFlags) -> Result<Config, Fault> {
+    Ok(config::load(flags)?.config)
+}
+
+/// What the server says against it.
+fn refusal(status: StatusCode, answer: &Value) -> Fault {
+    let reason = answer.pointer("/error/message").and_then(Value::as_str);
+    let reason = reason.unwrap_or("without a reason");
+    match status {
+        StatusCode::NOT_FOUND => Fault::new(
+            NOT_THERE,
+            reason,
+            "`backlot runs` lists invocations, `backlot functions` functions",
+        ),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Fault::new(
+            "E0504",
+            format!("the server does not take the token: {reason}"),
+            "name the server's data folder with --data, or set BACKLOT_TOKEN to the token",
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            Fault::new("E0506", format!("the server is busy: {reason}"), "try again later")
+        }
+        status if status.is_client_error() => {
+            Fault::new("E0505", format!("the server refuses: {reason}"), "change what it names")
+        }
+        status => {
+            Fault::new("E0502", format!("the server answered {status}: {reason}"), "try again")
+        }
+    }
+}
+
+fn no_answer() -> String {
+    format!("no answer within {ANSWER_MAX:?}")
 }
 
 fn unreachable(server: SocketAddr, reason: &dyn std::fmt::Display) -> Fault {

@@ -41,7 +41,7 @@ pub use writer::{GROUP_MAX, GROUP_TIME_MAX, QUEUE_MAX, QUEUE_WAIT_MAX, WriterSta
 
 use readers::Readers;
 use tx::Tx;
-use writer::{Job, Writer};
+use writer::{Job, Promise, Writer};
 
 /// The ledger of one data folder. Clones are handles to the same one; the database is closed when
 /// the last is dropped.
@@ -113,9 +113,28 @@ impl Ledger {
         E: From<LedgerError> + Send + 'static,
         Op: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.submit(Promise::Durable, op).await
+    }
+
+    /// As [`Ledger::write`], but answers before it is on disk: for what nobody outside is told of.
+    pub(crate) async fn write_ordered<T, E, Op>(&self, op: Op) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + Send + 'static,
+        Op: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.submit(Promise::Ordered, op).await
+    }
+
+    async fn submit<T, E, Op>(&self, promise: Promise, op: Op) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + Send + 'static,
+        Op: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         // A caller that no longer waits is no fault.
-        let job = Job::new(op, move |result| drop(reply.send(result)));
+        let job = Job::new(promise, op, move |result| drop(reply.send(result)));
         self.inner.writer.submit(job).await?;
         answer.await.unwrap_or_else(|_| Err(E::from(LedgerError::Abandoned)))
     }
@@ -128,7 +147,7 @@ impl Ledger {
         Op: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (reply, answer) = sync_mpsc::sync_channel(1);
-        let job = Job::new(op, move |result| drop(reply.send(result)));
+        let job = Job::new(Promise::Durable, op, move |result| drop(reply.send(result)));
         self.inner.writer.submit_now(job)?;
         answer.recv().unwrap_or_else(|_| Err(E::from(LedgerError::Abandoned)))
     }

@@ -154,14 +154,16 @@ impl Ledger {
     }
 
     /// Starts attempts of up to `limit` (at most [`LEASE_MAX`]) ready invocations of a lane. Each
-    /// must be finished, or renewed before `lease` is over; else it is given to somebody else.
+    /// must be finished, or renewed before `lease` is over; else it is given to somebody else. Does
+    /// not wait for the disk: what an attempt whose lease a power cut lost has done came after it,
+    /// and is lost with it.
     pub async fn lease(
         &self,
         lane: Lane,
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<Leased>, LedgerError> {
-        self.write(move |tx| tx.lease(lane, limit, lease)).await
+        self.write_ordered(move |tx| tx.lease(lane, limit, lease)).await
     }
 
     /// Lengthens the lease to `lease` from now.
@@ -170,7 +172,7 @@ impl Ledger {
     /// [`LedgerError::Fenced`] when the attempt is over: stop the guest.
     pub async fn renew(&self, fence: &Fence, lease: Duration) -> Result<(), LedgerError> {
         let fence = fence.clone();
-        self.write(move |tx| tx.renew(&fence, lease)).await
+        self.write_ordered(move |tx| tx.renew(&fence, lease)).await
     }
 
     /// Ends an attempt. When that ends the invocation, its children that have not ended are

@@ -4,6 +4,9 @@
 //! in a savepoint of its own inside one transaction, commits once for all of them, and answers
 //! each only then: an answer means that it is on disk. While one commit waits for the disk the
 //! next group gathers, so that the disk's latency is shared.
+//!
+//! A group of operations that nobody outside is told of (leases) does not wait for the disk: a power
+//! cut may lose it, but never keep something that came after it.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -52,19 +55,31 @@ struct Done {
     reply: Box<dyn FnOnce(Result<(), LedgerError>) + Send>,
 }
 
+/// What the answer to an operation means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// It is on disk.
+    Durable,
+    /// It is there for whoever looks, and on disk with the next durable one.
+    Ordered,
+}
+
 /// One operation on its way to the writer.
-pub(crate) struct Job(Box<dyn FnOnce(&mut Tx<'_>) -> Done + Send>);
+pub(crate) struct Job {
+    promise: Promise,
+    run: Box<dyn FnOnce(&mut Tx<'_>) -> Done + Send>,
+}
 
 impl Job {
     /// Runs `op` and answers through `reply`. When the operation panics, `reply` is dropped.
-    pub(crate) fn new<T, E, Op, Reply>(op: Op, reply: Reply) -> Self
+    pub(crate) fn new<T, E, Op, Reply>(promise: Promise, op: Op, reply: Reply) -> Self
     where
         T: Send + 'static,
         E: From<LedgerError> + Send + 'static,
         Op: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
         Reply: FnOnce(Result<T, E>) + Send + 'static,
     {
-        Self(Box::new(move |tx| {
+        let run = Box::new(move |tx: &mut Tx<'_>| {
             let result = op(tx);
             let keep = result.is_ok();
             // What was refused stays refused whatever becomes of the commit.
@@ -72,7 +87,8 @@ impl Job {
                 reply(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
             };
             Done { keep, reply: Box::new(reply) }
-        }))
+        });
+        Self { promise, run }
     }
 }
 
@@ -183,7 +199,7 @@ fn open(path: &Path) -> Result<Connection, LedgerError> {
     conn.busy_timeout(Duration::from_secs(10))?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // NORMAL loses acknowledged commits at a power cut.
-    conn.pragma_update(None, "synchronous", synchronous())?;
+    wait_for_disk(&conn, Promise::Durable)?;
     conn.pragma_update(None, "cache_size", -32 * 1024)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     // Pages (32 MiB) after which the log is copied into the database, here, with two more flushes.
@@ -196,35 +212,55 @@ fn open(path: &Path) -> Result<Connection, LedgerError> {
     Ok(conn)
 }
 
-/// How hard SQLite waits for the disk.
-#[cfg(not(feature = "crash-points"))]
-fn synchronous() -> String {
-    "FULL".to_owned()
+/// Makes the next commits wait for the disk, or not. Not within a transaction.
+fn wait_for_disk(conn: &Connection, promise: Promise) -> Result<(), LedgerError> {
+    let level = match promise {
+        Promise::Durable => durable(),
+        Promise::Ordered => "NORMAL",
+    };
+    Ok(conn.pragma_update(None, "synchronous", level)?)
 }
 
-/// How hard SQLite waits for the disk; less, where a test must see that data is lost by it.
+/// The level at which a commit is on disk.
+#[cfg(not(feature = "crash-points"))]
+fn durable() -> &'static str {
+    "FULL"
+}
+
+/// The level at which a commit is on disk, or NORMAL where a test must see that data is lost by it.
 #[cfg(feature = "crash-points")]
-fn synchronous() -> String {
-    std::env::var("BACKLOT_TEST_SYNCHRONOUS").unwrap_or_else(|_| "FULL".to_owned())
+fn durable() -> &'static str {
+    if std::env::var("BACKLOT_TEST_SYNCHRONOUS").is_ok_and(|level| level == "NORMAL") {
+        return "NORMAL";
+    }
+    "FULL"
 }
 
 fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
-    while let Some(first) = queue.blocking_recv() {
+    let mut waits = Promise::Durable;
+    let mut left = None;
+    while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
         let router = shared.router.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut group = Group { conn, router, pending: Pending::default(), replies: Vec::new() };
-        let committed = match conn.execute_batch("BEGIN IMMEDIATE") {
-            Ok(()) => group
-                .fill(first, &mut queue, shared)
-                .and_then(|()| {
+        let promise = first.promise;
+        let begun = if promise == waits { Ok(()) } else { wait_for_disk(conn, promise) };
+        let begun = begun.and_then(|()| Ok(conn.execute_batch("BEGIN IMMEDIATE")?));
+        let committed = match begun {
+            Ok(()) => {
+                waits = promise;
+                let filled = group.fill(first, &mut queue, shared);
+                filled.and_then(|next| {
+                    left = next;
                     crash::point("ledger.before-commit");
                     conn.execute_batch("COMMIT")?;
                     crash::point("ledger.after-commit");
                     Ok(())
-                }),
+                })
+            }
             Err(err) => {
                 // The caller is told by the drop of its reply.
                 drop(first);
-                Err(LedgerError::from(err))
+                Err(err)
             }
         };
         match committed {
@@ -243,21 +279,26 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Runs operations until none waits or the group is full.
+    /// Runs operations until none waits or the group is full; one that needs the disk where the
+    /// group does not is left for the next.
     fn fill(
         &mut self,
         first: Job,
         queue: &mut mpsc::Receiver<Job>,
         shared: &Shared,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Option<Job>, LedgerError> {
         let started = Instant::now();
+        let promise = first.promise;
         let mut next = Some(first);
         while let Some(job) = next {
+            if promise == Promise::Ordered && job.promise == Promise::Durable {
+                return Ok(Some(job));
+            }
             self.run_one(job, shared)?;
             let full = GROUP_MAX <= self.replies.len() || GROUP_TIME_MAX <= started.elapsed();
             next = if full { None } else { queue.try_recv().ok() };
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Runs one operation in its savepoint. An error means that the whole group is lost.
@@ -268,7 +309,7 @@ impl Group<'_> {
         let backlog_max = *shared.backlog_max.read().unwrap_or_else(PoisonError::into_inner);
         let router = self.router.as_deref();
         let mut tx = Tx::new(self.conn, now_ms, router, &mut self.pending, backlog_max);
-        let done = panic::catch_unwind(AssertUnwindSafe(|| (job.0)(&mut tx)));
+        let done = panic::catch_unwind(AssertUnwindSafe(|| (job.run)(&mut tx)));
         // A full disk or an I/O error makes SQLite roll back everything, not only the savepoint.
         if self.conn.is_autocommit() {
             self.replies.extend(done);

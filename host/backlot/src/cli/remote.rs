@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::moment;
+
+/// Exactly one of these arguments.
+fn one_of(id: &'static str, arguments: [&'static str; 2]) -> ArgGroup {
+    ArgGroup::new(id).required(true).multiple(false).args(arguments)
+}
 
 /// Which server, and how it answers.
 #[derive(Debug, Clone, Args)]
@@ -139,7 +144,7 @@ pub(crate) enum Example {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "the_event", required = true, multiple = false, args = ["event", "example"])]
+#[command(group(one_of("the_event", ["event", "example"])))]
 pub(crate) struct InvokeArgs {
     /// The function's name
     pub(crate) function: String,
@@ -195,7 +200,7 @@ pub(crate) struct Again {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["ids", "state"])]
+#[command(group(one_of("which", ["ids", "state"])))]
 pub(crate) struct ReplayArgs {
     /// Ids of ended invocations
     #[arg(value_name = "ID")]
@@ -266,7 +271,7 @@ pub(crate) struct Letters {
 
 /// Dead letters by id, or all.
 #[derive(Debug, Clone, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["ids", "all"])]
+#[command(group(one_of("which", ["ids", "all"])))]
 pub(crate) struct Which {
     /// Their ids
     #[arg(value_name = "ID")]
