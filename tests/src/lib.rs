@@ -4,6 +4,10 @@
 
 pub mod clients;
 pub mod film;
+pub mod mount;
+pub mod probe;
+pub mod s3;
+pub mod scenario;
 pub mod server;
 
 use std::path::{Path, PathBuf};

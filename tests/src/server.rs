@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
@@ -17,6 +17,9 @@ use crate::{backlot, guest_cache, run, wait_for};
 const START_MAX: Duration = Duration::from_secs(120);
 /// The longest a clean stop may take.
 const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// States of invocations that nothing more happens to.
+const ENDED: [&str; 3] = ["succeeded", "failed", "cancelled"];
 
 /// What the server writes when it is ready.
 #[derive(Clone, Debug, Deserialize)]
@@ -110,12 +113,29 @@ impl Server {
         Ok(())
     }
 
+    /// How the process ended, if it did by itself.
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Send a signal, such as `HUP`.
+    ///
+    /// # Errors
+    /// When there is no such process or signal.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        run(Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()))?;
+        Ok(())
+    }
+
     /// SIGTERM, then wait for the end, which must be a clean one.
     ///
     /// # Errors
     /// When it does not end in time or not with success.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        run(Command::new("kill").arg("-TERM").arg(self.pid().to_string()))?;
+        self.signal("TERM")?;
         let child = &mut self.child;
         let status = wait_for("the server's end", STOP_MAX, || Ok(child.try_wait()?))?;
         ensure!(status.success(), "ended with {status}");
@@ -179,6 +199,32 @@ impl Server {
         let (status, body) = self.get(path)?;
         ensure!(status == 200, "{path}: {status} {}", String::from_utf8_lossy(&body));
         Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// Every invocation there is a record of, the newest first.
+    ///
+    /// # Errors
+    /// As [`Server::json`].
+    pub fn invocations(&self) -> anyhow::Result<Vec<Value>> {
+        let mut all = Vec::new();
+        let mut path = "/api/v1/invocations?limit=500".to_owned();
+        loop {
+            let page = self.json(&path)?;
+            all.extend(page["invocations"].as_array().context("a list")?.iter().cloned());
+            let Some(next) = page["next"].as_str() else { return Ok(all) };
+            path = format!("/api/v1/invocations?limit=500&before={next}");
+        }
+    }
+
+    /// Every invocation once none is queued, running or parked; None before.
+    ///
+    /// # Errors
+    /// As [`Server::json`].
+    pub fn quiet(&self) -> anyhow::Result<Option<Vec<Value>>> {
+        let all = self.invocations()?;
+        let ended =
+            |run: &Value| run["state"].as_str().is_some_and(|state| ENDED.contains(&state));
+        Ok(all.iter().all(ended).then_some(all))
     }
 
     /// Wait until the upload under this key is ready or failed; its entry of the content list.

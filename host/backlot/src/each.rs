@@ -50,6 +50,9 @@ pub(crate) async fn change(
 
 fn line(id: &str, answer: &Value, done: &str, is_json: bool) -> String {
     let now = text(answer, "/id");
+    // What has ended is not cancelled any more.
+    let state = text(answer, "/state");
+    let done = if ["succeeded", "failed"].contains(&state) { state } else { done };
     if is_json {
         return format!("{}\n", json!({ "invocation": id, "done": done, "id": now }));
     }
@@ -69,6 +72,8 @@ mod tests {
     fn a_line_names_the_new_invocation_where_there_is_one() {
         assert_eq!(line("a", &json!({ "id": "a" }), "replayed", false), "a replayed\n");
         assert_eq!(line("a", &json!({ "id": "b" }), "replayed", false), "a replayed as b\n");
+        let late = line("a", &json!({ "id": "a", "state": "succeeded" }), "cancelled", false);
+        assert_eq!(late, "a succeeded\n");
         let parsed: Value =
             serde_json::from_str(&line("a", &json!({ "id": "b" }), "replayed", true)).unwrap();
         assert_eq!(parsed, json!({ "invocation": "a", "done": "replayed", "id": "b" }));

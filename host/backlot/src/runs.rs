@@ -1,87 +1,110 @@
 //! `backlot runs`: what a running server runs and ran.
 
+mod page;
+
 use serde_json::Value;
 
-use crate::cli::{RunsArgs, RunsVerb};
+use crate::answers::{list, moment, printable, text};
+use crate::cli::{ListArgs, RunsArgs, RunsVerb};
+use crate::client::{self, Client, encoded};
 use crate::fault::Fault;
-use crate::{Done, client, node, out};
+use crate::{Done, logs, out, out_live, select};
 
-/// Lists without a limit of their own.
-const LIST: u16 = 50;
+/// Pages of effects that are asked for; more than one invocation can have.
+const EFFECT_PAGES_MAX: usize = 250;
 
 pub(crate) fn run(args: RunsArgs) -> Result<Done, Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|err| node::internal("starting threads", &err))?;
-    let text = match &args.verb {
-        Some(RunsVerb::Show { id }) => {
-            let path = format!("/api/v1/invocations/{}", clean(id));
-            let answer = runtime.block_on(client::get(args.http, &path))?;
-            let Some(run) = answer else {
-                return Err(Fault::new(
-                    "E0503",
-                    format!("there is no invocation {id:?}"),
-                    "`backlot runs` lists their ids",
-                ));
-            };
-            if args.json { format!("{run}\n") } else { show(&run) }
+    let client = Client::new(&args.remote)?;
+    let is_json = args.remote.server.json;
+    client::block_on(async {
+        match args.verb {
+            Some(RunsVerb::Show { id }) => {
+                let run = whole(&client, &id).await?;
+                out(&if is_json { format!("{run}\n") } else { page::show(&run) })
+            }
+            Some(RunsVerb::List(list)) => show_list(&client, &list, is_json).await,
+            None => show_list(&client, &args.list, is_json).await,
         }
-        list => {
-            let path = match list {
-                Some(RunsVerb::List { function, state, limit }) => {
-                    let mut path = format!("/api/v1/invocations?limit={limit}");
-                    for (name, value) in [("function", function), ("state", state)] {
-                        if let Some(value) = value {
-                            path.push_str(&format!("&{name}={}", clean(value)));
-                        }
-                    }
-                    path
-                }
-                _ => format!("/api/v1/invocations?limit={LIST}"),
-            };
-            let answer = runtime.block_on(client::get(args.http, &path))?.unwrap_or_default();
-            let runs = list_of(&answer, "invocations");
-            let line = |run: &Value| if args.json { format!("{run}\n") } else { row(run) };
-            let head = if args.json || runs.is_empty() {
-                String::new()
-            } else {
-                format!(
-                    "{:<32}  {:<10} {:<9} {:<19}  {}\n",
-                    "ID", "FUNCTION", "STATE", "ACCEPTED (UTC)", "SUBJECT"
-                )
-            };
-            head + &runs.iter().map(line).collect::<String>()
+    })
+}
+
+async fn show_list(client: &Client, args: &ListArgs, is_json: bool) -> Result<Done, Fault> {
+    let query = format!("limit={}&{}", args.limit, select::query(&args.filter));
+    if args.follow {
+        return follow(client, &query, is_json).await;
+    }
+    let mut found = Vec::new();
+    let mut before = String::new();
+    // A page may be short though there are more that fit.
+    while found.len() < usize::from(args.limit) {
+        let path = format!("/api/v1/invocations?{query}{before}");
+        let answer = client.get(&path).await?.unwrap_or_default();
+        found.extend(list(&answer, "invocations").iter().cloned());
+        let next = text(&answer, "/next");
+        if next.is_empty() {
+            break;
         }
-    };
-    out(&text)
+        before = format!("&before={next}");
+    }
+    found.truncate(usize::from(args.limit));
+    out(&table(&found, is_json))
 }
 
-/// What cannot be part of an id, a name or a state would only change the request.
-fn clean(text: &str) -> String {
-    text.chars()
-        .filter(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter))
-        .collect()
+/// What the list has, oldest first, then each change.
+async fn follow(client: &Client, query: &str, is_json: bool) -> Result<Done, Fault> {
+    let mut events = client.events(&format!("/api/v1/invocations/follow?{query}")).await?;
+    if !is_json && !out_live(&head())? {
+        return Ok(Done::Well);
+    }
+    loop {
+        let (_, run) = events.next().await?;
+        if !out_live(&line(&run, is_json))? {
+            return Ok(Done::Well);
+        }
+    }
 }
 
-fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+/// An invocation with all its effects.
+async fn whole(client: &Client, id: &str) -> Result<Value, Fault> {
+    let path = format!("/api/v1/invocations/{}", encoded(id));
+    let mut run = client.get(&path).await?.ok_or_else(|| logs::no_invocation(id))?;
+    let mut skip = list(&run, "effects").len();
+    let mut more = run.get("more_effects") == Some(&Value::Bool(true));
+    for _ in 0..EFFECT_PAGES_MAX {
+        if !more {
+            break;
+        }
+        let page = client.get(&format!("{path}/effects?skip={skip}")).await?.unwrap_or_default();
+        let effects = list(&page, "effects");
+        if let Some(all) = run.get_mut("effects").and_then(Value::as_array_mut) {
+            all.extend(effects.iter().cloned());
+        }
+        skip += effects.len();
+        more = page.get("next").is_some_and(|next| !next.is_null());
+    }
+    if let Some(run) = run.as_object_mut() {
+        run.insert("more_effects".to_owned(), more.into());
+    }
+    Ok(run)
 }
 
-fn number(value: &Value, path: &str) -> u64 {
-    value.pointer(path).and_then(Value::as_u64).unwrap_or_default()
+/// Invocations, one a line.
+pub(crate) fn table(runs: &[Value], is_json: bool) -> String {
+    let head = if is_json || runs.is_empty() { String::new() } else { head() };
+    head + &runs.iter().map(|run| line(run, is_json)).collect::<String>()
 }
 
-fn list_of(value: &Value, name: &str) -> Vec<Value> {
-    value.get(name).and_then(Value::as_array).cloned().unwrap_or_default()
+fn head() -> String {
+    format!(
+        "{:<32}  {:<10} {:<9} {:<19}  {}\n",
+        "ID", "FUNCTION", "STATE", "ACCEPTED (UTC)", "SUBJECT"
+    )
 }
 
-/// To the second, without the zone.
-fn moment(value: &Value, path: &str) -> String {
-    text(value, path).chars().take(19).collect::<String>().replace('T', " ")
-}
-
-fn row(run: &Value) -> String {
+fn line(run: &Value, is_json: bool) -> String {
+    if is_json {
+        return format!("{run}\n");
+    }
     format!(
         "{:<32}  {:<10} {:<9} {:<19}  {}\n",
         text(run, "/id"),
@@ -90,57 +113,6 @@ fn row(run: &Value) -> String {
         moment(run, "/accepted_at"),
         printable(text(run, "/event/subject")),
     )
-}
-
-fn show(run: &Value) -> String {
-    let mut page = String::new();
-    let mut line = |name: &str, value: &str| {
-        if !value.is_empty() {
-            page.push_str(&format!("{name:<10} {}\n", printable(value)));
-        }
-    };
-    line("id", text(run, "/id"));
-    line("function", text(run, "/function"));
-    line("state", text(run, "/state"));
-    line("reason", text(run, "/reason"));
-    line("event", text(run, "/event/kind"));
-    line("source", text(run, "/event/source"));
-    line("subject", text(run, "/event/subject"));
-    line("parent", text(run, "/parent"));
-    line("accepted", &moment(run, "/accepted_at"));
-    line("started", &moment(run, "/started_at"));
-    line("ended", &moment(run, "/ended_at"));
-    line("cpu", &format!("{} ms", number(run, "/cost/cpu_ms")));
-    for strand in list_of(run, "progress") {
-        let done = format!(
-            "{} of {} {}",
-            number(&strand, "/done"),
-            number(&strand, "/total"),
-            text(&strand, "/unit")
-        );
-        line(&format!("  {}", text(&strand, "/name")), &done);
-    }
-    for attempt in list_of(run, "attempts") {
-        let outcome = text(&attempt, "/outcome");
-        let outcome = if outcome.is_empty() { "running" } else { outcome };
-        let reason = text(&attempt, "/reason");
-        line(&format!("attempt {}", number(&attempt, "/number")), &format!("{outcome} {reason}"));
-    }
-    for child in list_of(run, "children") {
-        line(
-            &format!("  {}", text(&child, "/key")),
-            &format!("{:<9} {}", text(&child, "/state"), text(&child, "/id")),
-        );
-    }
-    for entry in list_of(run, "logs") {
-        line(&moment(&entry, "/time"), text(&entry, "/text"));
-    }
-    page
-}
-
-/// Keys and logs are other people's bytes: no control characters reach the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 #[cfg(test)]
@@ -155,14 +127,9 @@ mod tests {
             "id": "0123", "function": "encoder", "state": "running",
             "accepted_at": "2026-01-02T03:04:05.678Z", "event": { "subject": "a\u{1b}[31m\nb.mp4" },
         });
-        let line = row(&run);
+        let line = line(&run, false);
         assert_eq!(line.lines().count(), 1);
         assert!(!line.contains('\u{1b}'));
         assert!(line.contains("2026-01-02 03:04:05"));
-    }
-
-    #[test]
-    fn a_query_cannot_be_smuggled_in() {
-        assert_eq!(clean("failed&limit=1 HTTP/1.1\r\n"), "failedlimit1HTTP1.1");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backlot_gateway::s3;
 use backlot_gateway::serve::{Limits, serve};
-use backlot_gateway::web::{self, Web, WebConfig};
+use backlot_gateway::web::{self, AdminToken, Web, WebConfig};
 use backlot_ledger::{Backlog, Retention};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -17,10 +17,8 @@ use crate::config::{self, Access, Config, LogFormat};
 use crate::credentials::{self, Credentials};
 use crate::fault::Fault;
 use crate::node::{self, Node, Setup};
-use crate::{Done, functions_folder, history, logging, out, signals};
+use crate::{Done, functions_folder, history, logging, out, signals, token};
 
-/// Largest body on the HTTP side, which only reads: nothing needs one.
-const HTTP_BODY_BYTES_MAX: u64 = 64 * 1024;
 /// MiB in bytes.
 const MIB: u64 = 1024 * 1024;
 
@@ -62,7 +60,8 @@ async fn serve_until_stopped(
     };
     tokio::spawn(history::keep(node.ledger.clone(), retention, stop.clone()));
     let credentials = credentials::load_or_create(&config.data)?;
-    let users = users(&credentials, config)?;
+    let keys = Keys { first: credentials, token: token::load_or_create(&config.data)? };
+    let users = users(&keys.first, config)?;
     let settings =
         s3::Settings { base_domain: config.s3.base_domain.clone(), ..s3::Settings::default() };
     let front = s3::service(node.store.clone(), users, &settings);
@@ -72,6 +71,7 @@ async fn serve_until_stopped(
         uploads: node::UPLOADS.to_owned(),
         content: node::CONTENT.to_owned(),
         encoder: node::ENCODER.to_owned(),
+        token: AdminToken::new(&keys.token, token::path(&config.data).display().to_string()),
     };
     let web = Web::new(
         web_config,
@@ -95,7 +95,7 @@ async fn serve_until_stopped(
         async move { runtime.run(stop).await }
     });
     web.set_ready(true);
-    announce(config, &addresses, &credentials, ready_file, json)?;
+    announce(config, &addresses, &keys, ready_file, json)?;
 
     stop.cancelled().await;
     web.set_ready(false);
@@ -114,6 +114,12 @@ async fn serve_until_stopped(
     // Guests' threads and the ledger's writer end here, which may block.
     tokio::task::block_in_place(|| drop((web, node)));
     Ok(Done::Well)
+}
+
+/// What the first start makes.
+struct Keys {
+    first: Credentials,
+    token: String,
 }
 
 struct Addresses {
@@ -176,7 +182,7 @@ fn http_limits(config: &Config) -> Limits {
     Limits {
         connections_max: config.http.connections_max,
         requests_max: config.http.requests_max,
-        body_bytes_max: HTTP_BODY_BYTES_MAX,
+        body_bytes_max: web::BODY_BYTES_MAX as u64,
         drain_timeout: Duration::from_secs(config.http.drain_secs),
         ..Limits::default()
     }
@@ -211,17 +217,19 @@ fn rule(rule: &config::Bucket) -> s3::BucketRule {
 fn announce(
     config: &Config,
     addresses: &Addresses,
-    credentials: &Credentials,
+    keys: &Keys,
     ready_file: Option<&Path>,
     json: bool,
 ) -> Result<(), Fault> {
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    let credentials = &keys.first;
     if let Some(path) = ready_file {
         let ready = json!({
             "s3": addresses.s3.to_string(),
             "http": addresses.http.to_string(),
             "access_key": credentials.access_key,
             "secret_key": credentials.secret_key,
+            "admin_token": keys.token,
         });
         credentials::write_private(path, format!("{ready}\n").as_bytes()).map_err(|err| {
             Fault::new(
@@ -236,7 +244,7 @@ fn announce(
         let started = json!({
             "event": "ready", "data": data, "s3": format!("http://{}", addresses.s3),
             "http": format!("http://{}", addresses.http), "access_key": credentials.access_key,
-            "credentials": data.join(credentials::FILE),
+            "credentials": data.join(credentials::FILE), "admin_token": data.join(token::FILE),
         });
         format!("{started}\n")
     } else {
@@ -257,7 +265,8 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 fn banner(data: &Path, addresses: &Addresses, credentials: &Credentials) -> String {
     let Addresses { s3, http } = addresses;
     let secret: PathBuf = data.join(credentials::FILE);
-    let (data, secret) = (data.display(), secret.display());
+    let token = data.join(token::FILE);
+    let (data, secret, token) = (data.display(), secret.display(), token.display());
     let access_key = &credentials.access_key;
     let (uploads, version) = (node::UPLOADS, env!("CARGO_PKG_VERSION"));
     format!(
@@ -269,6 +278,7 @@ Backlot {version}
   Data       {data}
   Access key {access_key}
   Secret key in {secret}
+  API token  in {token}
 
 Upload a film with any S3 client; encoding starts by itself:
 

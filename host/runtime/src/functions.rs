@@ -78,8 +78,12 @@ pub(crate) struct Functions {
 }
 
 impl Functions {
-    /// From now on attempts of that function run this version.
+    /// From now on attempts of that function run this version. One that is live already stays as
+    /// it is.
     pub(crate) fn deploy(&self, version: &Arc<Version>) {
+        if self.get(version.function()).is_some_and(|live| live.id == version.id) {
+            return;
+        }
         let before = self.slots.rcu(|slots| {
             let mut slots = BTreeMap::clone(slots);
             let mut before = VecDeque::new();
@@ -93,9 +97,7 @@ impl Functions {
             slots.insert(version.function().to_owned(), slot);
             slots
         });
-        if let Some(old) = before.get(version.function())
-            && old.live.id != version.id
-        {
+        if let Some(old) = before.get(version.function()) {
             old.live.superseded.cancel();
         }
         self.deployed.notify_waiters();

@@ -37,10 +37,12 @@ impl Tx<'_> {
     }
 
     /// Counts an invocation that ended.
-    pub(super) fn take_from_backlog(&self, bytes: i64) -> Result<(), LedgerError> {
+    pub(super) fn take_from_backlog(&self, seq: i64) -> Result<(), LedgerError> {
         self.execute(
-            "UPDATE backlog SET invocations = invocations - 1, bytes = bytes - ?1",
-            [bytes],
+            "UPDATE backlog SET invocations = invocations - 1, bytes = bytes - (
+                 SELECT e.bytes FROM invocations AS i JOIN events AS e ON e.seq = i.event_seq
+                 WHERE i.seq = ?1)",
+            [seq],
         )?;
         Ok(())
     }

@@ -168,13 +168,23 @@ impl Tx<'_> {
             Outcome::Released => (AttemptOutcome::Released, None),
         };
         let reason = reason.map(|reason| cut(reason));
-        self.close_attempt(ended.seq, ended.number, outcome, reason)?;
         let Cost { cpu_ms, bytes_in, bytes_out } = end.cost;
         let [cpu_ms, bytes_in, bytes_out] = [cpu_ms, bytes_in, bytes_out].map(stored);
         self.execute(
-            "UPDATE attempts SET cpu_ms = ?3, bytes_in = ?4, bytes_out = ?5, version = ?6
+            "UPDATE attempts SET ended_ms = ?3, outcome = ?4, reason = ?5, cpu_ms = ?6,
+                 bytes_in = ?7, bytes_out = ?8, version = ?9
              WHERE invocation_seq = ?1 AND number = ?2",
-            (ended.seq, ended.number, cpu_ms, bytes_in, bytes_out, &end.version),
+            params![
+                ended.seq,
+                ended.number,
+                self.now_ms(),
+                rows::outcome(outcome),
+                reason,
+                cpu_ms,
+                bytes_in,
+                bytes_out,
+                end.version
+            ],
         )?;
         self.execute(
             "UPDATE invocations

@@ -63,10 +63,12 @@ impl Tx<'_> {
             "INSERT INTO attempts (invocation_seq, number, started_ms) VALUES (?1, ?2, ?3)",
             (seq, number, self.now_ms()),
         )?;
-        self.execute(
-            "DELETE FROM attempts WHERE invocation_seq = ?1 AND number <= ?2",
-            (seq, number - ATTEMPTS_KEPT),
-        )?;
+        if ATTEMPTS_KEPT < number {
+            self.execute(
+                "DELETE FROM attempts WHERE invocation_seq = ?1 AND number <= ?2",
+                (seq, number - ATTEMPTS_KEPT),
+            )?;
+        }
         let (invocation, event) = view::leased(self.conn(), seq)?;
         self.change(Change::Started(invocation.id.clone()));
         let fence = Fence { invocation: invocation.id.clone(), token: token.cast_unsigned() };

@@ -27,6 +27,7 @@ struct Node {
     attempt: i64,
     function: String,
     depth: u32,
+    has_children: bool,
 }
 
 /// Kind of the event of a root invocation that succeeded.
@@ -88,7 +89,9 @@ impl Tx<'_> {
         }
         self.mark_ended(seq, state, reason, result)?;
         self.change(change);
-        self.cancel_below(seq)?;
+        if node.has_children {
+            self.cancel_below(seq)?;
+        }
         if node.concurrent {
             self.move_up(seq, node.blocked_by)?;
         }
@@ -146,7 +149,7 @@ impl Tx<'_> {
         let (node, state) = self
             .first(
                 "SELECT id, parent_seq, awaited, blocked_by, concurrency_key IS NOT NULL, attempt,
-                        state, function, depth
+                        state, function, depth, 0 < children
                  FROM invocations WHERE seq = ?1",
                 [seq],
                 |row| {
@@ -160,6 +163,7 @@ impl Tx<'_> {
                         state: State::Queued,
                         function: row.get(7)?,
                         depth: row.get(8)?,
+                        has_children: row.get(9)?,
                     };
                     Ok((node, row.get(6)?))
                 },
@@ -182,13 +186,7 @@ impl Tx<'_> {
              WHERE seq = ?1",
             params![seq, rows::state(state), self.now_ms(), reason, result],
         )?;
-        let bytes: Option<i64> = self.first(
-            "SELECT e.bytes FROM invocations AS i JOIN events AS e ON e.seq = i.event_seq
-             WHERE i.seq = ?1",
-            [seq],
-            |row| row.get(0),
-        )?;
-        self.take_from_backlog(bytes.unwrap_or(0))
+        self.take_from_backlog(seq)
     }
 
     /// Cancels all that is below an invocation that just ended. What has ended has nothing

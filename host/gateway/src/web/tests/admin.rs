@@ -60,7 +60,7 @@ async fn large_bodies_are_refused() {
     // Also where it is not known before how long it is.
     let chunk = Bytes::from(vec![b' '; 64 * 1024]);
     let chunks = stream::iter((0..40).map(move |_| Ok(hyper::body::Frame::data(chunk.clone()))));
-    let unsized_body = http_body_util::StreamBody::new(chunks).boxed_unsync();
+    let unsized_body: Body = http_body_util::StreamBody::new(chunks).boxed_unsync();
     let request = request("POST", "/api/v1/events").header("authorization", "Bearer TOKEN");
     let response = site.web.answer(request.body(unsized_body).unwrap()).await;
     assert_eq!(response.status(), 413);
