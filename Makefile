@@ -11,7 +11,7 @@ run:
 test:
 	.ci/install all
 	tests/setup.sh
-	cargo nextest run --workspace --locked --no-fail-fast \
+	cargo nextest run --workspace --features backlot/crash-points --locked --no-fail-fast \
 		--config-file .ci/nextest.toml
 	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked --no-fail-fast \
 		--target-dir $${CARGO_TARGET_DIR:-target}/guests-native

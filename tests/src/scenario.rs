@@ -18,6 +18,8 @@ use crate::wait_for;
 
 /// The longest all of it may take on a loaded machine.
 const SETTLED_MAX: Duration = Duration::from_secs(120);
+/// Between the first connection that breaks and the end of the process.
+const DYING_MAX: Duration = Duration::from_secs(5);
 /// SIGABRT: how a crash point ends the process.
 const ABORTED: i32 = 6;
 /// Larger than what the store keeps in its ledger.
@@ -120,6 +122,14 @@ impl Phoenix<'_> {
         Ok(())
     }
 
+    /// Whether it is about to end because it was told to: what went wrong is no wonder then.
+    fn dies(&mut self) -> bool {
+        let Some(server) = self.server.as_mut().filter(|_| self.crash.is_some()) else {
+            return false;
+        };
+        wait_for("its end", DYING_MAX, || server.ended()).is_ok()
+    }
+
     /// Do something with whichever server runs, until it is done. What goes wrong because the
     /// server dies is done again.
     fn until<T>(
@@ -130,11 +140,11 @@ impl Phoenix<'_> {
         wait_for(what, SETTLED_MAX, || match work(self.server()?) {
             Ok(done) => Ok(done),
             Err(err) => {
-                let died = || match &mut self.server {
-                    Some(server) => wait_for("its end", Duration::from_secs(2), || server.ended()),
-                    None => bail!("no server"),
-                };
-                if self.crash.is_some() && died().is_ok() { Ok(None) } else { Err(err) }
+                if self.dies() {
+                    Ok(None)
+                } else {
+                    Err(err)
+                }
             }
         })
     }

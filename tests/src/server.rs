@@ -222,8 +222,7 @@ impl Server {
     /// As [`Server::json`].
     pub fn quiet(&self) -> anyhow::Result<Option<Vec<Value>>> {
         let all = self.invocations()?;
-        let ended =
-            |run: &Value| run["state"].as_str().is_some_and(|state| ENDED.contains(&state));
+        let ended = |run: &Value| run["state"].as_str().is_some_and(|state| ENDED.contains(&state));
         Ok(all.iter().all(ended).then_some(all))
     }
 

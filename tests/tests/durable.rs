@@ -283,20 +283,24 @@ fn kill_9_again_and_again_loses_and_repeats_nothing() {
     let kills = std::env::var("BACKLOT_SOAK_KILLS");
     let kills = kills.map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
     let folder = tempfile::tempdir().unwrap();
-    let mut server = probe::start(folder.path(), &[]).unwrap();
-    probe::make_buckets(&S3::new(&server.ready)).unwrap();
-    let (current, stop) = (Mutex::new(Some(S3::new(&server.ready))), Mutex::new(false));
+    let first = probe::start(folder.path(), &[]).unwrap();
+    let s3 = S3::new(&first.ready);
+    probe::make_buckets(&s3).unwrap();
+    let mut server = Some(first);
+    let (current, stop) = (Mutex::new(Some(s3)), Mutex::new(false));
     let begun = Instant::now();
     let told: Vec<Told> = std::thread::scope(|scope| {
+        let (current, stop) = (&current, &stop);
         let clients: Vec<_> = (0..PROGRAMMERS + UPLOADERS)
-            .map(|name| scope.spawn(|| client(name, &current, &stop)))
+            .map(|name| scope.spawn(move || client(name, current, stop)))
             .collect();
         for kill in 0..kills {
             std::thread::sleep(Duration::from_millis(fastrand::u64(20..LIFE_MAX_MS)));
             *current.lock().unwrap() = None;
-            server.kill().unwrap();
-            server = probe::start(folder.path(), &[]).unwrap();
-            *current.lock().unwrap() = Some(S3::new(&server.ready));
+            server.take().unwrap().kill().unwrap();
+            let next = probe::start(folder.path(), &[]).unwrap();
+            *current.lock().unwrap() = Some(S3::new(&next.ready));
+            server = Some(next);
             if kill % 100 == 99 {
                 println!("{} kills in {:?}", kill + 1, begun.elapsed());
             }
@@ -304,6 +308,7 @@ fn kill_9_again_and_again_loses_and_repeats_nothing() {
         *stop.lock().unwrap() = true;
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
+    let server = server.unwrap();
     wait_for("quiet", SETTLED_MAX, || server.quiet()).unwrap();
     let s3 = S3::new(&server.ready);
     check(&s3, &told, kills);
@@ -319,8 +324,7 @@ fn check(s3: &S3, told: &[Told], kills: usize) {
         let sure = told.acknowledged.iter().map(|(bucket, key)| (*bucket, key, true));
         let unsure = told.unknown.iter().map(|(bucket, key)| (*bucket, key, false));
         for (bucket, key, acknowledged) in sure.chain(unsure) {
-            let wanted =
-                if bucket == JOBS { program(key).into_bytes() } else { body(key) };
+            let wanted = if bucket == JOBS { program(key).into_bytes() } else { body(key) };
             match s3.get(bucket, key).unwrap() {
                 Some(bytes) => assert!(bytes == wanted, "{bucket}/{key}: {} bytes", bytes.len()),
                 None if acknowledged => {
@@ -360,6 +364,8 @@ fn a_ledger_after_a_kill_is_whole() {
     s3.put(JOBS, "one", program("one").as_bytes()).unwrap();
     wait_for("its first effect", SETTLED_MAX, || s3.get(OUT, "one-first")).unwrap();
     server.kill().unwrap();
-    run(Command::new(backlot()).args(["ledger", "check", "--data"]).arg(folder.path().join("data")))
-        .unwrap();
+    run(Command::new(backlot())
+        .args(["ledger", "check", "--data"])
+        .arg(folder.path().join("data")))
+    .unwrap();
 }

@@ -53,7 +53,9 @@ async fn main() -> anyhow::Result<()> {
         async move { runtime.run(stop).await }
     });
 
-    println!("film                 frames  guest CPU s  native CPU s  guest fps  native fps  ratio");
+    println!(
+        "film                 frames  guest CPU s  native CPU s  guest fps  native fps  ratio"
+    );
     for film in &films {
         let bytes = Bytes::from(std::fs::read(film).with_context(|| film.clone())?);
         let name = Path::new(film).file_name().and_then(|name| name.to_str()).context("a name")?;

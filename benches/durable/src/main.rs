@@ -54,7 +54,9 @@ async fn main() -> anyhow::Result<()> {
         None => println!("  postgresql  is not installed"),
     }
     let (p50, p99) = latency().await?;
-    println!("from the acknowledgement of an event to its handler: p50 {p50:.2} ms, p99 {p99:.2} ms");
+    println!(
+        "from the acknowledgement of an event to its handler: p50 {p50:.2} ms, p99 {p99:.2} ms"
+    );
     println!("{EFFECTS} recorded effects gone through again: {:.2} ms", again().await?);
     parked::measure(many).await
 }

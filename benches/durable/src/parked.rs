@@ -40,7 +40,10 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<()> {
     let host = Host::over(folder, 64).await?;
     // It answers a first invocation, not only opens the file.
     host.finished(host.publish("program publish told x").await?).await?;
-    println!("restart over them until the first invocation has ended: {:.2} s", begun.elapsed().as_secs_f64());
+    println!(
+        "restart over them until the first invocation has ended: {:.2} s",
+        begun.elapsed().as_secs_f64()
+    );
     host.stop().await?;
     Ok(())
 }

@@ -26,7 +26,8 @@ pub(crate) fn rate(clients: usize) -> anyhow::Result<Option<f64>> {
     let options = format!("-k {} -c listen_addresses=''", text(folder.path())?);
     let log = folder.path().join("log");
     let control = programs.join("pg_ctl");
-    as_user.run(&control, &["-D", text(&data)?, "-o", &options, "-l", text(&log)?, "-w", "start"])?;
+    as_user
+        .run(&control, &["-D", text(&data)?, "-o", &options, "-l", text(&log)?, "-w", "start"])?;
     let measured = measure(&as_user, &programs, folder.path(), clients);
     as_user.run(&control, &["-D", text(&data)?, "-m", "immediate", "stop"])?;
     measured.map(Some)
@@ -50,7 +51,20 @@ fn measure(
     let (clients, seconds) = (clients.to_string(), SECONDS.to_string());
     let said = as_user.run(
         &programs.join("pgbench"),
-        &["-n", "-h", host, "-c", &clients, "-j", "2", "-T", &seconds, "-f", text(&script)?, "postgres"],
+        &[
+            "-n",
+            "-h",
+            host,
+            "-c",
+            &clients,
+            "-j",
+            "2",
+            "-T",
+            &seconds,
+            "-f",
+            text(&script)?,
+            "postgres",
+        ],
     )?;
     let line = said.lines().find_map(|line| line.strip_prefix("tps = ")).context("no tps")?;
     Ok(line.split_whitespace().next().context("no figure")?.parse()?)
@@ -89,7 +103,11 @@ impl AsUser {
         };
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{command:?} ended with {}\n{said}\n{errors}", output.status);
+        ensure!(
+            output.status.success(),
+            "{command:?} ended with {}\n{said}\n{errors}",
+            output.status
+        );
         Ok(said)
     }
 }

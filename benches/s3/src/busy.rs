@@ -27,7 +27,10 @@ pub(crate) fn measure(film: &Path, time: Duration) -> anyhow::Result<()> {
     wait_for("frames that are encoded", ENCODING_MAX, || {
         let list = server.json("/api/v1/content")?;
         let jobs = list.get("content").and_then(|jobs| jobs.as_array()).context("a list")?;
-        Ok(jobs.iter().any(|job| job.get("state").is_some_and(|state| state == "encoding")).then_some(()))
+        Ok(jobs
+            .iter()
+            .any(|job| job.get("state").is_some_and(|state| state == "encoding"))
+            .then_some(()))
     })?;
     let (busy, _) = runtime.block_on(client.measure(SIZE, 1, time))?;
     println!("16 KiB PUT  p50 ms  p99 ms");

@@ -59,12 +59,8 @@ pub fn gave_up(event: &Event) -> Result<(), Fault> {
     let GivenUp { event: cause, reason } = serde_json::from_slice(&event.data)?;
     let bucket = cause.source.strip_prefix("/buckets/").unwrap_or(&cause.source).to_owned();
     let id = names::content_id(&bucket, &cause.subject);
-    let source = SourceNote {
-        bucket,
-        key: cause.subject,
-        etag: String::new(),
-        content_id: String::new(),
-    };
+    let source =
+        SourceNote { bucket, key: cause.subject, etag: String::new(), content_id: String::new() };
     sweep(&id)?;
     let reason = reason.unwrap_or_default();
     announce::failed(&id, &source, &format!("given up after several attempts: {reason}"))

@@ -46,6 +46,8 @@ pub(crate) enum Verb {
     DeadLetters(DeadLettersArgs),
     /// Show the deployed functions
     Functions(FunctionsArgs),
+    /// Look after the ledger
+    Ledger(LedgerArgs),
     /// Show the configuration
     Config(ConfigArgs),
     /// Explain an error code, such as E0201
@@ -54,6 +56,10 @@ pub(crate) enum Verb {
     Completions(CompletionsArgs),
     /// Print the version
     Version,
+    /// Print the places where a test can end the process
+    #[cfg(feature = "crash-points")]
+    #[command(hide = true)]
+    CrashPoints,
 }
 
 impl Verb {
@@ -70,6 +76,7 @@ impl Verb {
             Self::Cancel(args) => args.remote.server.json,
             Self::DeadLetters(args) => args.remote.server.json,
             Self::Functions(args) => args.remote.server.json,
+            Self::Ledger(args) => args.json,
             Self::Config(args) => args.json,
             _ => false,
         }
@@ -158,6 +165,24 @@ fn rung(text: &str) -> Result<String, String> {
         Ok(lines) if (16..=4_320).contains(&lines) => Ok(format!("{lines}p")),
         _ => Err("a rung is its lines, such as 720p".to_owned()),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(subcommand)]
+    pub(crate) verb: LedgerVerb,
+    /// One JSON object
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerVerb {
+    /// Whether it is whole: reads all of it, changes nothing, and may run beside a server
+    Check {
+        #[command(flatten)]
+        flags: ConfigFlags,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -32,8 +32,8 @@ pub(crate) fn follow(
     runtime: Arc<Runtime>,
     stop: CancellationToken,
 ) -> Result<(), Fault> {
-    let mut hangup = signal(SignalKind::hangup())
-        .map_err(|err| node::internal("receiving signals", &err))?;
+    let mut hangup =
+        signal(SignalKind::hangup()).map_err(|err| node::internal("receiving signals", &err))?;
     tokio::spawn(async move {
         loop {
             tokio::select! {

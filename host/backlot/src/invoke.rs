@@ -64,7 +64,9 @@ async fn wait(client: &Client, id: &str) -> Result<(), Fault> {
         let mut events = client.events(&path).await?;
         loop {
             match events.next().await {
-                Ok((_, run)) if ["succeeded", "failed", "cancelled"].contains(&text(&run, "/state")) => {
+                Ok((_, run))
+                    if ["succeeded", "failed", "cancelled"].contains(&text(&run, "/state")) =>
+                {
                     return Ok(());
                 }
                 Ok(_) => {}

@@ -111,7 +111,11 @@ fn render(line: &Value, args: &LogsArgs) -> String {
     if args.id.is_some() {
         return format!("{time} {source:<6} {words}\n");
     }
-    format!("{time} {} {} {source:<6} {words}\n", text(line, "/function"), text(line, "/invocation"))
+    format!(
+        "{time} {} {} {source:<6} {words}\n",
+        text(line, "/function"),
+        text(line, "/invocation")
+    )
 }
 
 pub(crate) fn no_invocation(id: &str) -> Fault {

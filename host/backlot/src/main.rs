@@ -16,6 +16,7 @@ mod functions;
 mod functions_folder;
 mod history;
 mod invoke;
+mod ledger;
 mod logging;
 mod logs;
 mod moment;
@@ -77,10 +78,13 @@ fn run(cli: Cli) -> Result<Done, Fault> {
         Verb::Cancel(args) => cancel::run(args),
         Verb::DeadLetters(args) => dead_letters::run(args),
         Verb::Functions(args) => functions::run(args),
+        Verb::Ledger(args) => ledger::run(&args),
         Verb::Config(args) => config::show::run(args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Completions(args) => cli::completions(&args),
         Verb::Version => out(&format!("backlot {}\n", env!("CARGO_PKG_VERSION"))),
+        #[cfg(feature = "crash-points")]
+        Verb::CrashPoints => out(&(backlot_ledger::crash::POINTS.join("\n") + "\n")),
     }
 }
 

@@ -44,7 +44,8 @@ mod tests {
         ] {
             assert_eq!(parse_at(text, now).unwrap().to_string(), wanted, "{text}");
         }
-        for bad in ["", "m", "10", "-1h", "+1h", "1.5h", "1y", "ten minutes", "4294967295w", "1h "] {
+        for bad in ["", "m", "10", "-1h", "+1h", "1.5h", "1y", "ten minutes", "4294967295w", "1h "]
+        {
             assert!(parse_at(bad, now).is_err(), "{bad}");
         }
     }

@@ -12,8 +12,7 @@ use crate::{Done, events, out};
 pub(crate) fn run(args: PublishArgs) -> Result<Done, Fault> {
     let event = event(&args)?;
     let client = Client::of(&args.server, None)?;
-    let answer =
-        client::block_on(client.change(Method::POST, "/api/v1/events", Some(&event)))?;
+    let answer = client::block_on(client.change(Method::POST, "/api/v1/events", Some(&event)))?;
     if args.server.json {
         return out(&format!("{answer}\n"));
     }

@@ -185,11 +185,7 @@ impl Web {
         response
     }
 
-    async fn route<B>(
-        &self,
-        head: &http::request::Parts,
-        body: B,
-    ) -> Result<Response<Body>, Fault>
+    async fn route<B>(&self, head: &http::request::Parts, body: B) -> Result<Response<Body>, Fault>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<BoxError>,

@@ -114,7 +114,10 @@ mod tests {
         let fence = |token| Fence { invocation: InvocationId::stored("a".repeat(32)), token };
         let (mut first, second) = (Effects::new(fence(1)), Effects::new(fence(2)));
         let put = first.next("put", "x".into(), &[b"bucket", b"key"]);
-        assert_eq!(put.key(), second.next("put", "another name".into(), &[b"bucket", b"key"]).key());
+        assert_eq!(
+            put.key(),
+            second.next("put", "another name".into(), &[b"bucket", b"key"]).key()
+        );
         for other in [
             first.next("delete", "x".into(), &[b"bucket", b"key"]),
             first.next("put", "x".into(), &[b"bucketkey"]),

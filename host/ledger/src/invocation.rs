@@ -343,7 +343,12 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 4, base: Duration::from_secs(1), cap: Duration::from_secs(60), age_max: None }
+        Self {
+            attempts: 4,
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+            age_max: None,
+        }
     }
 }
 

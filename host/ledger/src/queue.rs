@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use crate::error::at_most;
 use crate::tx::Tx;
 use crate::{
-    Attempt, AttemptEnd, Backlog, Effect, EffectRecord, Ending, Event, EventId, Fence, Invocation, InvocationFilter, InvocationId,
-    Lane, Leased, Ledger, LedgerError, LogLine, Outcome, Replay,
+    Attempt, AttemptEnd, Backlog, Effect, EffectRecord, Ending, Event, EventId, Fence, Invocation,
+    InvocationFilter, InvocationId, Lane, Leased, Ledger, LedgerError, LogLine, Outcome, Replay,
 };
 
 mod backlog;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use backlot_bindings::backlot::function::types::{Event as GuestEvent, Failure};
 use backlot_encoding::guest::EncodingCtx;
-use backlot_ledger::{AttemptEnd, Cost, Effects, Event, Fence, Invocation, Leased, LedgerError, Outcome, REASON_BYTES_MAX,
-    RESULT_BYTES_MAX, RetryPolicy, crash};
+use backlot_ledger::{
+    AttemptEnd, Cost, Effects, Event, Fence, Invocation, Leased, LedgerError, Outcome,
+    REASON_BYTES_MAX, RESULT_BYTES_MAX, RetryPolicy, crash,
+};
 use backlot_storage::guest::StorageCtx;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use backlot_bindings::backlot::function::context::{Invocation, NewEvent};
 use backlot_bindings::backlot::function::{children, context};
-use backlot_ledger::{CHILDREN_MAX, DELAY_MAX, Effects, Ending, Event, EventId, Fence, InvocationId, Ledger,
-    LedgerError, crash};
+use backlot_ledger::{
+    CHILDREN_MAX, DELAY_MAX, Effects, Ending, Event, EventId, Fence, InvocationId, Ledger,
+    LedgerError, crash,
+};
 use jiff::Timestamp;
 
 use crate::functions::{Functions, Version};

@@ -64,12 +64,12 @@ impl TryFrom<String> for Filter {
                 "filter {text:?} goes through lists {loops} times, at most once is allowed"
             ));
         }
-        let program =
-            Program::compile(&text).map_err(|err| format!("filter {text:?}: {err}"))?;
+        let program = Program::compile(&text).map_err(|err| format!("filter {text:?}: {err}"))?;
         // The name that stands for each entry of a list is no variable of ours.
-        let entry = LOOPS.iter().find_map(|name| compact.split_once(name)).map_or("", |(_, rest)| {
-            rest.split(',').next().unwrap_or_default()
-        });
+        let entry = LOOPS
+            .iter()
+            .find_map(|name| compact.split_once(name))
+            .map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default());
         let unknown = program
             .references()
             .variables()

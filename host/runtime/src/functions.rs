@@ -134,7 +134,10 @@ impl Router for Functions {
             .values()
             .filter_map(|Slot { live, .. }| {
                 // One invocation a function, by the first of its triggers that matches.
-                live.manifest.triggers.iter().find_map(|trigger| trigger.route(live.function(), event))
+                live.manifest
+                    .triggers
+                    .iter()
+                    .find_map(|trigger| trigger.route(live.function(), event))
             })
             .collect()
     }

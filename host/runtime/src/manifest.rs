@@ -273,7 +273,10 @@ mod tests {
                 "[[triggers]]\ntype = \"event\"\nkind = \"k\"\nfilter = \"sise > 5\"",
                 "asks for `sise`; an event has `id`",
             ),
-            ("[[triggers]]\ntype = \"event\"\nkind = \"k\"\nbucket = \"b\"", "unknown field `bucket`"),
+            (
+                "[[triggers]]\ntype = \"event\"\nkind = \"k\"\nbucket = \"b\"",
+                "unknown field `bucket`",
+            ),
             (
                 "[[triggers]]\ntype = \"schedule\"\nname = \"s\"\ncron = \"0 0 30 2 *\"",
                 "must be a time that comes",

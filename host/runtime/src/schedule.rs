@@ -174,7 +174,8 @@ fn due(
     let passed = missed.len().saturating_sub(made_up);
     let mut settled: Vec<(Timestamp, bool)> = Vec::new();
     // Of those that are passed over, the last stands for all.
-    settled.extend(passed.checked_sub(1).and_then(|last| missed.get(last)).map(|slot| (*slot, false)));
+    settled
+        .extend(passed.checked_sub(1).and_then(|last| missed.get(last)).map(|slot| (*slot, false)));
     settled.extend(missed.iter().skip(passed).map(|slot| (*slot, true)));
     settled.append(&mut slots);
     Due { slots: settled, next }
@@ -215,8 +216,7 @@ async fn fire(shared: &Shared) -> Result<Option<Timestamp>, LedgerError> {
             // Checked when it was deployed.
             let Ok(timetable) = schedule.timetable() else { continue };
             let last = shared.ledger.begin_schedule(function, &schedule.name).await?;
-            let Due { slots, next } =
-                due(&timetable, schedule, function, last, Timestamp::now());
+            let Due { slots, next } = due(&timetable, schedule, function, last, Timestamp::now());
             for (slot, starts) in slots {
                 let event = starts.then(|| schedule.event(function, slot));
                 shared.ledger.fire(function, &schedule.name, slot, event).await?;

@@ -91,7 +91,16 @@ impl StorageCtx {
     ) -> StorageCtx {
         let (handles, bytes_read, bytes_written) = (0, 0, 0);
         let effects = Effects::new(fence);
-        StorageCtx { store, grants, effects, function, on_denied, handles, bytes_read, bytes_written }
+        StorageCtx {
+            store,
+            grants,
+            effects,
+            function,
+            on_denied,
+            handles,
+            bytes_read,
+            bytes_written,
+        }
     }
 
     /// Bytes of objects that the guest has read, for its account.

@@ -23,7 +23,13 @@ pub(crate) struct Server {
     #[arg(long, global = true, value_name = "FILE", env = "BACKLOT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// What changes need [default: read from the file `admin-token` in the data folder]
-    #[arg(long, global = true, value_name = "TOKEN", env = "BACKLOT_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "BACKLOT_TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<String>,
     /// One JSON object a line
     #[arg(long, global = true)]

@@ -71,7 +71,8 @@ fn check_origin(head: &http::request::Parts) -> Result<(), Fault> {
         let site = origin.to_str().ok().and_then(|origin| {
             origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))
         });
-        let is_ours = matches!((site, own), (Some(site), Some(own)) if site.eq_ignore_ascii_case(own));
+        let is_ours =
+            matches!((site, own), (Some(site), Some(own)) if site.eq_ignore_ascii_case(own));
         if !is_ours {
             return Err(Fault::new(
                 StatusCode::FORBIDDEN,

@@ -36,7 +36,11 @@ impl Router for ToEncoder {
         }
         let key = event.subject.clone().unwrap_or_default();
         let concurrency = Concurrency { key, policy: ConcurrencyPolicy::NewestWins };
-        vec![Route { function: "encoder".to_owned(), concurrency: Some(concurrency), delay: Duration::ZERO }]
+        vec![Route {
+            function: "encoder".to_owned(),
+            concurrency: Some(concurrency),
+            delay: Duration::ZERO,
+        }]
     }
 }
 
@@ -355,7 +359,8 @@ async fn names_of_uploads_are_text_and_nothing_else() {
 async fn events_tell_what_changed_and_end_with_the_server() {
     let site = Site::new().await;
     site.put("uploads", KEY, b"film").await;
-    let request = Request::get("/api/v1/events").header("host", "localhost").body(reply::empty()).unwrap();
+    let request =
+        Request::get("/api/v1/events").header("host", "localhost").body(reply::empty()).unwrap();
     let mut events = site.web.answer(request).await.into_body();
     let next = async |events: &mut Body| {
         let frame = tokio::time::timeout(Duration::from_secs(10), events.frame()).await.unwrap();

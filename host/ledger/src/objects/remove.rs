@@ -3,15 +3,13 @@
 use uuid::Uuid;
 
 use super::rows::{BucketRow, find_bucket, named, newest, resolve, tags_column};
-use super::write::{
-    Origin, check_target, insert, make_room, record, recorded, remove_row,
-};
+use super::write::{Origin, check_target, insert, make_room, record, recorded, remove_row};
 use super::{
     BlobId, Committed, Conditions, Deleted, IndexError, NULL_VERSION, ObjectHeaders, ObjectInfo,
     ObjectRef, Pairs, Versioning, blobs, notice,
 };
-use crate::tx::Tx;
 use crate::Ledger;
+use crate::tx::Tx;
 
 type Result<T, E = IndexError> = std::result::Result<T, E>;
 
@@ -51,11 +49,7 @@ impl Ledger {
     }
 
     /// Replaces the tags of an object or version; answers the version's id.
-    pub async fn set_object_tags(
-        &self,
-        object: ObjectRef,
-        tags: Pairs,
-    ) -> Result<String> {
+    pub async fn set_object_tags(&self, object: ObjectRef, tags: Pairs) -> Result<String> {
         self.write(move |tx| {
             let bucket = find_bucket(tx.conn(), &object.bucket)?;
             let found = resolve(tx.conn(), &bucket, &object.key, object.version.as_deref())?;

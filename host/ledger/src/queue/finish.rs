@@ -273,8 +273,7 @@ mod tests {
     #[test]
     fn backoff_doubles_up_to_the_cap_and_is_anything_below() {
         let secs = Duration::from_secs;
-        let policy =
-            RetryPolicy { attempts: 100, base: secs(1), cap: secs(60), age_max: None };
+        let policy = RetryPolicy { attempts: 100, base: secs(1), cap: secs(60), age_max: None };
         let bounds: Vec<u64> =
             (1..=8).map(|failures| backoff(policy, failures, 1.0).as_secs()).collect();
         assert_eq!(bounds, [1, 2, 4, 8, 16, 32, 60, 60]);

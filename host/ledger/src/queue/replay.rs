@@ -6,8 +6,8 @@ use super::route::Start;
 use crate::error::at_most;
 use crate::tx::Tx;
 use crate::{
-    Change, Concurrency, ConcurrencyPolicy, Event, InvocationId, Lane, LedgerError, Replay,
-    State, rows,
+    Change, Concurrency, ConcurrencyPolicy, Event, InvocationId, Lane, LedgerError, Replay, State,
+    rows,
 };
 
 /// Invocations of one tree that are run again in one operation.

@@ -11,7 +11,8 @@ use backlot_ledger::{
 use crate::support::{Bed, POLICY, end, event};
 
 async fn tell(bed: &Bed, effects: &mut Effects, kind: &str, subject: &str) {
-    let effect = effects.next("publish", subject.to_owned(), &[kind.as_bytes(), subject.as_bytes()]);
+    let effect =
+        effects.next("publish", subject.to_owned(), &[kind.as_bytes(), subject.as_bytes()]);
     bed.ledger.publish_once(&effect, event(kind, subject)).await.unwrap();
     effects.done(&effect);
 }
@@ -77,7 +78,8 @@ async fn what_is_too_old_is_not_tried_again() {
     let first = bed.root("job", "").await;
     let after = Some(Duration::from_secs(11));
     let outcome = Outcome::Retry { reason: "later".into(), after };
-    let ended = bed.ledger.finish(&first.fence, backlot_ledger::AttemptEnd { retry, ..end(outcome) });
+    let ended =
+        bed.ledger.finish(&first.fence, backlot_ledger::AttemptEnd { retry, ..end(outcome) });
     ended.await.unwrap();
     assert_eq!(bed.get(&first.invocation.id).await.state, State::Failed);
 }

@@ -1,8 +1,8 @@
 //! Parents, children, memory and publications.
 
 use backlot_ledger::{
-    CHILD_KEY_BYTES_MAX, CHILDREN_MAX, Change, Effects, Ending, Lane, LedgerError, MEMORIES_MAX, Outcome,
-    State,
+    CHILD_KEY_BYTES_MAX, CHILDREN_MAX, Change, Effects, Ending, Lane, LedgerError, MEMORIES_MAX,
+    Outcome, State,
 };
 
 use crate::support::{Bed, end, event, told};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use backlot_ledger::{
-    AttemptEnd, Cost, Effects, Event, InvocationFilter, Lane, LedgerError, LogLine, LogSource, Outcome,
-    Progress, Retention, State,
+    AttemptEnd, Cost, Effects, Event, InvocationFilter, Lane, LedgerError, LogLine, LogSource,
+    Outcome, Progress, Retention, State,
 };
 
 use crate::support::{Bed, POLICY, end};

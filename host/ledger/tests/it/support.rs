@@ -14,13 +14,12 @@ use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
-pub(crate) const POLICY: RetryPolicy =
-    RetryPolicy {
-        attempts: 3,
-        base: Duration::from_secs(1),
-        cap: Duration::from_secs(60),
-        age_max: None,
-    };
+pub(crate) const POLICY: RetryPolicy = RetryPolicy {
+    attempts: 3,
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(60),
+    age_max: None,
+};
 
 /// Kind `x` goes to function `x`; the subject is the concurrency key where the kind's first word
 /// names a policy. `fan` goes to two functions, `nowhere` to none.

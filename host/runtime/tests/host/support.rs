@@ -15,9 +15,7 @@ use backlot_ledger::{
 use backlot_runtime::{
     Access, CancellationToken, Manifest, Runtime, RuntimeConfig, StorageGrant, Version,
 };
-use backlot_storage::{
-    ObjectInfo, Put, Store, StoreError, StoreLimits, Versioning, VersionsQuery,
-};
+use backlot_storage::{ObjectInfo, Put, Store, StoreError, StoreLimits, Versioning, VersionsQuery};
 use bytes::Bytes;
 use cap_std::fs::Dir;
 use tempfile::TempDir;

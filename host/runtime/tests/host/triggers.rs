@@ -159,8 +159,7 @@ async fn functions_that_start_themselves_without_end_are_stopped() {
 #[tokio::test]
 async fn in_order_is_one_after_another_for_a_key_and_side_by_side_for_others() {
     let host = Host::with_bucket(|config, _| config.root_workers = 4).await;
-    let trigger =
-        "[[triggers]]\ntype = \"event\"\nkind = \"entry\"\nconcurrency = \"in-order\"";
+    let trigger = "[[triggers]]\ntype = \"event\"\nkind = \"entry\"\nconcurrency = \"in-order\"";
     deploy(&host, "clerk", trigger).await;
     // The first of one key waits for the last of the other: with one queue for both that would
     // never come.

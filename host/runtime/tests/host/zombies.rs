@@ -22,9 +22,7 @@ struct Jump(Arc<AtomicI64>);
 impl Jump {
     fn clock(&self) -> Clock {
         let ahead = self.0.clone();
-        Arc::new(move || {
-            Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
-        })
+        Arc::new(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst)))
     }
 
     fn forward(&self, by: Duration) {

@@ -247,7 +247,9 @@ mod tests {
             let error = parsed(JSON, body).unwrap_err();
             assert!(error.contains(wanted), "{body}: {error}");
         }
-        assert!(parsed("application/cloudevents-batch+json", "[]").unwrap_err().contains("one event"));
+        assert!(
+            parsed("application/cloudevents-batch+json", "[]").unwrap_err().contains("one event")
+        );
     }
 
     #[test]
@@ -263,7 +265,10 @@ mod tests {
         }
         let event = parse(&headers, &[0xff]).unwrap();
         assert_eq!(event.subject.as_deref(), Some("Euro €"));
-        assert_eq!((event.content_type.as_deref(), &event.data[..]), (Some("image/png"), &[0xff][..]));
+        assert_eq!(
+            (event.content_type.as_deref(), &event.data[..]),
+            (Some("image/png"), &[0xff][..])
+        );
         headers.insert("ce-subject", http::HeaderValue::from_static("%ff"));
         assert!(parse(&headers, &[]).is_err());
     }

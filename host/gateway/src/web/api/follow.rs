@@ -38,13 +38,8 @@ pub(super) async fn stream(shared: &Arc<Shared>, query: &str) -> Result<Response
     let place = sse::place(shared)?;
     let watch = Watch::new(shared).await?;
     let (known, _) = wanted.find(&shared.ledger).await?;
-    let mut follower = Follower {
-        shared: shared.clone(),
-        wanted,
-        watch,
-        told: BTreeMap::new(),
-        first: None,
-    };
+    let mut follower =
+        Follower { shared: shared.clone(), wanted, watch, told: BTreeMap::new(), first: None };
     // Also where there is nothing yet: the reader knows that it is heard.
     let mut first = sse::NOTHING_NEW.to_owned();
     for invocation in known.iter().rev() {

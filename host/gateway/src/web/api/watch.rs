@@ -39,7 +39,8 @@ impl Watch {
     pub(super) async fn new(shared: &Arc<Shared>) -> Result<Self, Fault> {
         // First, so that nothing is missed.
         let changes = shared.ledger.changes();
-        let filter = |state, limit| InvocationFilter { state, limit, ..InvocationFilter::default() };
+        let filter =
+            |state, limit| InvocationFilter { state, limit, ..InvocationFilter::default() };
         let newest = shared.ledger.invocations(filter(None, 1)).await?;
         let running = shared.ledger.invocations(filter(Some(State::Running), 0)).await?;
         Ok(Self {

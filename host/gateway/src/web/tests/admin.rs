@@ -38,9 +38,8 @@ async fn a_page_of_another_site_changes_nothing() {
     let token = format!("Bearer {TOKEN}");
     for (method, path) in CHANGES {
         for origin in ["https://evil.example", "http://localhost", "null"] {
-            let hostile = request(method, path)
-                .header("authorization", &token)
-                .header("origin", origin);
+            let hostile =
+                request(method, path).header("authorization", &token).header("origin", origin);
             assert_eq!(site.ask(hostile).await.0.status(), 403, "{method} {path} {origin}");
         }
         let ours = request(method, path)
@@ -82,7 +81,10 @@ async fn other_methods_are_named() {
         ("PATCH", "/api/v1/invocations/x", "GET, HEAD, DELETE"),
     ] {
         let (head, _) = site.ask(request(method, path)).await;
-        assert_eq!((head.status().as_u16(), &head.headers()["allow"]), (405, &allow.parse().unwrap()));
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["allow"]),
+            (405, &allow.parse().unwrap())
+        );
     }
     for path in ["/api/v1/", "/api/v1/invocations/x/y", "/api/v1/invocations/x/replay/z"] {
         assert_eq!(site.ask(request("POST", path)).await.0.status(), 404, "{path}");

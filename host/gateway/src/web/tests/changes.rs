@@ -121,7 +121,8 @@ async fn an_ended_invocation_runs_again() {
     let id = path.rsplit('/').next().unwrap().to_owned();
     let replay = format!("{path}/replay");
     // Fresh: another invocation of the same event.
-    let (status, fresh) = site.change("POST", &replay, "{\"fresh\":true,\"version\":\"12ab\"}").await;
+    let (status, fresh) =
+        site.change("POST", &replay, "{\"fresh\":true,\"version\":\"12ab\"}").await;
     assert_eq!(status, 202, "{fresh}");
     assert_ne!(fresh["id"], json!(id));
     let fresh = format!("/api/v1/invocations/{}", fresh["id"].as_str().unwrap());

@@ -79,7 +79,10 @@ async fn functions_are_listed_without_their_environment() {
     let site = Site::new().await;
     let list = site.json("/api/v1/functions").await;
     let encoder = &list["functions"][0];
-    assert_eq!((&encoder["name"], &encoder["version"]), (&json!("encoder"), &json!("ab".repeat(32))));
+    assert_eq!(
+        (&encoder["name"], &encoder["version"]),
+        (&json!("encoder"), &json!("ab".repeat(32)))
+    );
     assert_eq!(encoder["component"], "cd".repeat(32));
     assert_eq!(encoder["triggers"][0]["bucket"], "uploads");
     assert_eq!(encoder["limits"]["wall_secs"], 900);

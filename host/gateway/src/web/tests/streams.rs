@@ -47,21 +47,30 @@ async fn invocations_are_followed_through_their_states() {
 
     site.put("uploads", KEY, b"film").await;
     let new = next(&mut all).await;
-    assert_eq!((&new[0].1["event"]["subject"], &new[0].1["state"]), (&json!(KEY), &json!("queued")));
+    assert_eq!(
+        (&new[0].1["event"]["subject"], &new[0].1["state"]),
+        (&json!(KEY), &json!("queued"))
+    );
     let root = site.lease(Lane::Roots).await;
     let started = next(&mut all).await;
     assert_eq!((&started[0].1["state"], &started[0].1["attempt"]), (&json!("running"), &json!(1)));
     let again = Outcome::Retry { reason: "later".to_owned(), after: Some(Duration::ZERO) };
     end_with_log(&site, &root, again, "x").await;
     let queued = next(&mut all).await;
-    assert_eq!((&queued[0].1["state"], &queued[0].1["reason"]), (&json!("queued"), &json!("later")));
+    assert_eq!(
+        (&queued[0].1["state"], &queued[0].1["reason"]),
+        (&json!("queued"), &json!("later"))
+    );
     let root = site.lease(Lane::Roots).await;
     site.end(&root, Outcome::Rejected("no".to_owned()), Vec::new()).await;
     let told = next(&mut failed).await;
     assert_eq!(told[0].1["reason"], "no");
     assert_eq!(told[0].1["id"], root.invocation.id.as_str());
     site.shutdown.cancel();
-    assert_eq!(next(&mut failed).await, [("end".to_owned(), json!({"reason": "the server stops"}))]);
+    assert_eq!(
+        next(&mut failed).await,
+        [("end".to_owned(), json!({"reason": "the server stops"}))]
+    );
     assert_eq!(next(&mut failed).await, []);
 }
 
