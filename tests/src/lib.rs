@@ -16,11 +16,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// The `backlot` binary: built with the tests and benches, in the same target folder.
+/// The `backlot` binary: built with the tests and benches, in the same target folder; or another
+/// one, named by the environment variable `BACKLOT_TEST_BINARY`.
 ///
 /// # Panics
 /// When it is not there: `cargo nextest run --workspace` builds it.
 pub fn backlot() -> PathBuf {
+    if let Some(binary) = std::env::var_os("BACKLOT_TEST_BINARY") {
+        return PathBuf::from(binary);
+    }
     let caller = std::env::current_exe().expect("the test has a path");
     // A test is <target>/<profile>/deps/<test>, a bench <target>/<profile>/<bench>.
     let folders = caller.ancestors().skip(1).take(2);
@@ -29,9 +33,11 @@ pub fn backlot() -> PathBuf {
 }
 
 /// A folder for compiled guests that all tests share: compiling the encoder takes longer than most
-/// of them. In the target folder, beside the binary that it belongs to.
+/// of them. In the target folder, where the binary is too.
 pub fn guest_cache() -> PathBuf {
-    backlot().with_file_name("test-guest-cache")
+    let caller = std::env::current_exe().expect("the test has a path");
+    let folder = caller.ancestors().find(|folder| folder.join("deps").is_dir());
+    folder.expect("the test is in a target folder").join("test-guest-cache")
 }
 
 /// `backlot encode SOURCE --out OUT`, fast and for a program to read.

@@ -2,7 +2,8 @@
 //! write, publish, sleep, wait and trap. Run once in peace it leaves what it must always leave,
 //! whenever and however often the server dies in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
@@ -50,13 +51,13 @@ const PROGRAMS: &[(&str, &str)] = &[
     (
         "chain",
         "program put out d/1 x; \
-         publish note program put out d/2 x; \
-         publish note program child program put out d/3 x, sleep 105",
+         publish note program put out d/2 x, publish note program put out d/3 x; \
+         child program put out d/4 x, publish note program put out d/5 x; wait",
     ),
 ];
 
 /// What is there when all has ended.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Left {
     /// SHA-256 of every current object, by bucket and key.
     pub objects: BTreeMap<String, String>,
@@ -64,6 +65,28 @@ pub struct Left {
     pub versions: BTreeMap<String, usize>,
     /// How many invocations there were, by function, event and state.
     pub invocations: BTreeMap<String, usize>,
+}
+
+impl Left {
+    /// What is not as it is in `calm`, a line each.
+    pub fn differences(&self, calm: &Self) -> Vec<String> {
+        let mut lines = compare(&self.objects, &calm.objects);
+        lines.extend(compare(&self.versions, &calm.versions));
+        lines.extend(compare(&self.invocations, &calm.invocations));
+        lines
+    }
+}
+
+fn compare<T: PartialEq + Debug>(
+    these: &BTreeMap<String, T>,
+    calm: &BTreeMap<String, T>,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = these.keys().chain(calm.keys()).collect();
+    let pairs = names.into_iter().map(|name| (name, these.get(name), calm.get(name)));
+    pairs
+        .filter(|(_, this, calm)| this != calm)
+        .map(|(name, this, calm)| format!("{name}: {this:?} instead of {calm:?}"))
+        .collect()
 }
 
 /// Where a server is told to die: a crash point, and how often it is passed first.

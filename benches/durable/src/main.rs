@@ -121,7 +121,7 @@ async fn again() -> anyhow::Result<f64> {
     let mut times = Vec::new();
     for _ in 0..REPLAYS {
         let mut changes = host.ledger.changes();
-        let id = host.publish(&format!("program {told} sleep 101")).await?;
+        let id = host.publish(&format!("program {told} sleep 300")).await?;
         let mut started = None;
         let mut starts = 0;
         loop {

@@ -28,6 +28,9 @@ pub(crate) use stream::Events;
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Largest answer: a long film's invocation with all its children.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// `publish` has no --data for the folder, so the variable is named.
+const TOKEN_HELP: &str =
+    "set BACKLOT_DATA to the server's data folder, or BACKLOT_TOKEN to the token";
 /// What stays as it is in a path or a query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -185,7 +188,7 @@ impl Client {
             Fault::new(
                 "E0504",
                 format!("changes need the server's token, and {} has none: {err}", path.display()),
-                "name the server's data folder with --data, or set BACKLOT_TOKEN to the token",
+                TOKEN_HELP,
             )
         })
     }
@@ -210,11 +213,9 @@ fn refusal(status: StatusCode, answer: &Value) -> Fault {
             reason,
             "`backlot runs` lists invocations, `backlot functions` functions",
         ),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Fault::new(
-            "E0504",
-            format!("the server does not take the token: {reason}"),
-            "name the server's data folder with --data, or set BACKLOT_TOKEN to the token",
-        ),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Fault::new("E0504", format!("the server does not take the token: {reason}"), TOKEN_HELP)
+        }
         StatusCode::SERVICE_UNAVAILABLE => {
             Fault::new("E0506", format!("the server is busy: {reason}"), "try again later")
         }

@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) cache: Option<PathBuf>,
     pub(crate) s3: S3,
     pub(crate) http: Http,
+    #[serde(default)]
     pub(crate) functions: Functions,
     pub(crate) queue: Queue,
     pub(crate) history: History,
@@ -53,7 +54,7 @@ pub(crate) struct Http {
     pub(crate) drain_secs: u64,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Functions {
     pub(crate) folder: Option<PathBuf>,

@@ -23,7 +23,9 @@ fn parse_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 fn ago(text: &str) -> Option<SignedDuration> {
     let unit = text.chars().next_back()?;
     let (_, secs) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
+    let digits = text.strip_suffix(unit)?;
+    // `parse` would take a sign.
+    let count: u32 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;
     Some(SignedDuration::from_secs(secs.checked_mul(i64::from(count))?))
 }
 

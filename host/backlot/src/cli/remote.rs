@@ -161,7 +161,7 @@ pub(crate) struct InvokeArgs {
     #[arg(long, value_enum)]
     pub(crate) example: Option<Example>,
     /// Change the example
-    #[arg(long, value_name = "KEY=VALUE", requires = "example")]
+    #[arg(long, value_name = "KEY=VALUE", requires = "example", conflicts_with = "event")]
     pub(crate) set: Vec<String>,
     /// Run this version: its id, or the first digits
     #[arg(long, value_name = "ID")]
@@ -301,4 +301,48 @@ pub(crate) struct FunctionsArgs {
 pub(crate) enum FunctionsVerb {
     /// The deployed functions (also without a verb)
     List,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::Cli;
+
+    fn is_taken(line: &str) -> bool {
+        Cli::try_parse_from(line.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn what_is_meant_is_said_exactly_once() {
+        for good in [
+            "backlot runs --state failed --since 1h --follow --json",
+            "backlot runs list --subject a.mp4",
+            "backlot runs show 0123 --json",
+            "backlot logs -f --function encoder",
+            "backlot invoke f --example schedule --set name=daily --version ab --wait",
+            "backlot publish --type order.paid --data 1",
+            "backlot replay 0123 4567 --fresh",
+            "backlot replay --state failed --function f --version ab",
+            "backlot dead-letters drop --all --yes --since 1d",
+            "backlot dead-letters replay 0123 --version ab",
+        ] {
+            assert!(is_taken(good), "{good}");
+        }
+        for bad in [
+            "backlot runs --state dead",
+            "backlot invoke f",
+            "backlot invoke f --event - --example schedule",
+            "backlot invoke f --event - --set key=a",
+            "backlot publish",
+            "backlot replay",
+            "backlot replay --function f",
+            "backlot replay 0123 --state failed",
+            "backlot cancel",
+            "backlot dead-letters drop",
+            "backlot dead-letters drop 0123 --all",
+        ] {
+            assert!(!is_taken(bad), "{bad}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ struct Follower {
 pub(super) async fn stream(shared: &Arc<Shared>, query: &str) -> Result<Response<Body>, Fault> {
     let wanted = Wanted::parse(query)?;
     let place = sse::place(shared)?;
-    let watch = Watch::new(shared).await?;
+    let watch = Watch::new(shared, true).await?;
     let (known, _) = wanted.find(&shared.ledger).await?;
     let mut follower =
         Follower { shared: shared.clone(), wanted, watch, told: BTreeMap::new(), first: None };

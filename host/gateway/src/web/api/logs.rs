@@ -48,7 +48,7 @@ pub(super) async fn stream(shared: &Arc<Shared>, query: &str) -> Result<Response
     let reader = Reader {
         shared: shared.clone(),
         wanted,
-        watch: Watch::new(shared).await?,
+        watch: Watch::new(shared, false).await?,
         since: Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MIN),
         shown: BTreeMap::new(),
         started: false,

@@ -17,6 +17,8 @@ use crate::web::sse::{self, End};
 const GATHER_TIME: Duration = Duration::from_millis(50);
 /// Most changed invocations that wait for their reader.
 const PENDING_MAX: usize = 10_000;
+/// The first look for new invocations: mostly there are few.
+const NEW_FIRST: usize = 20;
 /// Pages of new invocations that are looked through after one change.
 const NEW_PAGES_MAX: usize = PENDING_MAX / PAGE_MAX;
 /// The reader took too long, or too much happened.
@@ -28,6 +30,8 @@ pub(super) struct Watch {
     changes: Receiver<Change>,
     /// Whose attempts run: when one of them is queued again, nobody says which.
     running: HashSet<InvocationId>,
+    /// Whether those that begin are told of, or only what is done to them.
+    tells_new: bool,
     /// The newest that is known.
     newest: Option<InvocationId>,
     /// Changed, and not yet given to the reader.
@@ -35,8 +39,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Of what changes from now on.
-    pub(super) async fn new(shared: &Arc<Shared>) -> Result<Self, Fault> {
+    /// Of attempts that start and end from now on, and, if `tells_new`, of invocations that begin.
+    pub(super) async fn new(shared: &Arc<Shared>, tells_new: bool) -> Result<Self, Fault> {
         // First, so that nothing is missed.
         let changes = shared.ledger.changes();
         let filter =
@@ -47,6 +51,7 @@ impl Watch {
             shared: shared.clone(),
             changes,
             running: running.into_iter().map(|running| running.id).collect(),
+            tells_new,
             newest: newest.into_iter().next().map(|newest| newest.id),
             pending: BTreeSet::new(),
         })
@@ -78,7 +83,9 @@ impl Watch {
         }
         if queued {
             self.pending.extend(self.running.iter().cloned());
-            self.note_new().await?;
+            if self.tells_new {
+                self.note_new().await?;
+            }
         }
         if self.pending.len() <= PENDING_MAX { Ok(()) } else { Err(BEHIND) }
     }
@@ -104,10 +111,12 @@ impl Watch {
     async fn note_new(&mut self) -> Result<(), End> {
         let mut before = None;
         let mut newest = None;
-        for _ in 0..NEW_PAGES_MAX {
-            let filter = InvocationFilter { before: before.clone(), ..InvocationFilter::default() };
+        for number in 0..NEW_PAGES_MAX {
+            let limit = if number == 0 { NEW_FIRST } else { PAGE_MAX };
+            let filter =
+                InvocationFilter { before: before.clone(), limit, ..InvocationFilter::default() };
             let page = self.shared.ledger.invocations(filter).await.map_err(|_| sse::FAILED)?;
-            let is_last = page.len() < PAGE_MAX;
+            let is_last = page.len() < limit;
             for invocation in page {
                 if Some(&invocation.id) <= self.newest.as_ref() {
                     self.newest = newest.or(self.newest.take());
