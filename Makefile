@@ -1,6 +1,6 @@
 # Thin on purpose: the work is in cargo and in small scripts.
 
-.PHONY: run test release lint
+.PHONY: run test soak release lint
 
 # Build, start a server in an empty folder, upload a sample film, and show where it plays.
 run:
@@ -15,6 +15,14 @@ test:
 		--config-file .ci/nextest.toml
 	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked --no-fail-fast \
 		--target-dir $${CARGO_TARGET_DIR:-target}/guests-native
+
+# Kill a busy server, and cut its power, far more often than `make test` does. About half an hour.
+soak:
+	.ci/install all
+	cargo build --locked --package backlot --features backlot/crash-points
+	BACKLOT_SOAK_KILLS=$${BACKLOT_SOAK_KILLS:-2000} BACKLOT_SOAK_CUTS=$${BACKLOT_SOAK_CUTS:-100} \
+		cargo nextest run --package backlot-tests --locked --no-fail-fast --no-capture \
+		--config-file .ci/nextest.toml --profile soak -E 'test(kill_9_again) + binary(power)'
 
 # The binary to deploy: target/release/backlot.
 release:

@@ -209,14 +209,10 @@ pub fn run(folder: &Path, film: &[u8], crash: Option<CrashAt<'_>>) -> anyhow::Re
 fn left(server: &Server, all: &[Value]) -> anyhow::Result<Left> {
     let s3 = S3::new(&server.ready);
     let mut objects = BTreeMap::new();
-    // The name of a build is another one for each upload, even of the same bytes.
-    let builds = server.json("/api/v1/content")?;
-    let build = builds["content"][0]["build"].as_str().context("a film")?;
     for bucket in ["uploads", "content", JOBS, OUT, PLAIN] {
         for key in s3.keys(bucket)? {
             let bytes = s3.get(bucket, &key)?.with_context(|| format!("{key} is listed"))?;
-            let key = format!("{bucket}/{key}").replace(build, "BUILD");
-            objects.insert(key.clone(), digest(&key, bytes)?);
+            objects.insert(format!("{bucket}/{key}"), bytes);
         }
     }
     let mut invocations: BTreeMap<String, usize> = BTreeMap::new();
@@ -226,18 +222,25 @@ fn left(server: &Server, all: &[Value]) -> anyhow::Result<Left> {
         let name = format!("{} {kind} {}", text(&run["function"]), text(&run["state"]));
         *invocations.entry(name).or_default() += 1;
     }
-    Ok(Left { objects, versions: s3.versions(OUT)?, invocations })
+    Ok(Left { objects: digests(objects)?, versions: s3.versions(OUT)?, invocations })
 }
 
-/// SHA-256 in hexadecimal; of a film's pointer without what is another one for each upload.
-fn digest(key: &str, bytes: Vec<u8>) -> anyhow::Result<String> {
-    let bytes = if key.ends_with("/content.json") {
-        let mut pointer: Value = serde_json::from_slice(&bytes)?;
-        pointer["source"]["contentId"] = Value::Null;
-        pointer["build"] = Value::Null;
-        pointer.to_string().into_bytes()
-    } else {
-        bytes
+/// SHA-256 in hexadecimal, without the names that are others for each upload, even of the same
+/// bytes: that of the film's build, and that of the upload.
+fn digests(objects: BTreeMap<String, Vec<u8>>) -> anyhow::Result<BTreeMap<String, String>> {
+    let pointer = objects.iter().find(|(key, _)| key.ends_with("/content.json"));
+    let (_, pointer) = pointer.context("the film is not published")?;
+    let pointer: Value = serde_json::from_slice(pointer)?;
+    let build = pointer["build"].as_str().context("a build")?;
+    let upload = pointer["source"]["contentId"].as_str().context("an upload")?;
+    let digest = |(key, bytes): (String, Vec<u8>)| {
+        let bytes = if key.ends_with("/content.json") {
+            let text = String::from_utf8(bytes)?;
+            text.replace(build, "BUILD").replace(upload, "UPLOAD").into_bytes()
+        } else {
+            bytes
+        };
+        anyhow::Ok((key.replace(build, "BUILD"), hex::encode(Sha256::digest(bytes))))
     };
-    Ok(hex::encode(Sha256::digest(bytes)))
+    objects.into_iter().map(digest).collect()
 }

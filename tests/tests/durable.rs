@@ -188,30 +188,6 @@ fn an_encode_that_takes_the_server_down_again_and_again_is_given_up() {
     server.stop().unwrap();
 }
 
-#[test]
-fn the_same_film_again_while_it_is_encoded_leaves_no_work_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = [("BACKLOT_ENCODER_PRESET", "fast"), ("BACKLOT_ENCODER_PARTS", "7")];
-    let source = folder.path().join("film.mp4");
-    film::synthetic(&source, "320x180", 20).unwrap();
-    let server = probe::start(folder.path(), &settings).unwrap();
-    let s3 = S3::new(&server.ready);
-    server.upload(&source, "uploads", "film.mp4").unwrap();
-    wait_for("a stored part", SETTLED_MAX, || {
-        let keys = s3.keys("content")?;
-        Ok(keys.iter().any(|key| key.contains("/work/") && key.ends_with(".m4s")).then_some(()))
-    })
-    .unwrap();
-    // The same bytes, so it is the same build.
-    s3.put("uploads", "film.mp4", &fs::read(&source).unwrap()).unwrap();
-    let job = server.settled("film.mp4", SETTLED_MAX).unwrap();
-    assert_eq!(job["state"], "ready", "{job}");
-    wait_for("quiet", SETTLED_MAX, || server.quiet()).unwrap();
-    let keys = s3.keys("content").unwrap();
-    assert!(keys.iter().all(|key| !key.contains("/work/")), "{keys:#?}");
-    server.stop().unwrap();
-}
-
 /// What the clients of the loop of kills did and were told.
 #[derive(Default)]
 struct Told {

@@ -11,7 +11,7 @@ use backlot_tests::probe::{self, JOBS, OUT, PLAIN};
 use backlot_tests::s3::S3;
 use backlot_tests::wait_for;
 
-/// How often the power fails.
+/// How often the power fails, unless the environment says.
 const CUTS: usize = 5;
 /// Clients that upload side by side.
 const CLIENTS: usize = 8;
@@ -111,13 +111,15 @@ fn what_was_acknowledged_survives_a_power_cut() {
     if !can_mount() {
         return;
     }
+    let cuts = std::env::var("BACKLOT_SOAK_CUTS");
+    let cuts = cuts.map_or(CUTS, |cuts| cuts.parse().expect("a number of cuts"));
     let mut all = 0;
-    for round in 0..CUTS {
+    for round in 0..cuts {
         let loss = cut(&[]);
         all += loss.acknowledged;
         assert!(loss.lost.is_empty(), "round {round}: {:#?}", loss.lost);
     }
-    println!("{CUTS} power cuts: 0 of {all} acknowledged objects and effects lost");
+    println!("{cuts} power cuts: 0 of {all} acknowledged objects and effects lost");
 }
 
 /// The same with a ledger that does not flush its commits: the cut is a real one.
