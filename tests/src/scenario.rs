@@ -201,6 +201,8 @@ pub fn run(folder: &Path, film: &[u8], crash: Option<CrashAt<'_>>) -> anyhow::Re
     if let Some(CrashAt { point, hit }) = unused {
         bail!("{point} was not passed {hit} times");
     }
+    let unlucky: Vec<&Value> = all.iter().filter(|run| run["state"] != "succeeded").collect();
+    ensure!(unlucky.is_empty(), "not all has succeeded: {unlucky:#?}\n{}", server.log()?);
     let left = left(&server, &all)?;
     server.stop()?;
     Ok(left)

@@ -63,7 +63,6 @@ fn a_crash_at_any_point_leaves_what_a_calm_run_leaves() {
     let begun = Instant::now();
     let calm = scenario::run(&place("calm"), &film, None).unwrap();
     println!("calm: {:?}", begun.elapsed());
-    assert!(calm.invocations.keys().all(|name| name.ends_with("succeeded")), "{calm:#?}");
 
     let runs = Mutex::new(runs);
     let failures = Mutex::new(Vec::new());

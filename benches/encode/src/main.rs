@@ -14,7 +14,11 @@
 //! ```
 //! `rav1e` (0.8.1, `cargo install rav1e --version 0.8.1 --locked`) and `ffmpeg` must be on the path.
 //! Prints one line of JSON a measurement, then a table of medians and ratios.
+//!
+//! With `--ladder SPEED` another question: what does a film cost in three sizes at once, decoded
+//! once, beside the sum of what each size costs alone?
 
+mod ladder;
 mod measure;
 mod peers;
 
@@ -37,11 +41,17 @@ struct Options {
     runs: usize,
     lines: Vec<u32>,
     speeds: Vec<u32>,
+    /// The speed at which the ladder is measured, if that is asked for.
+    ladder: Option<u32>,
 }
 
 fn main() -> anyhow::Result<()> {
     let options = options()?;
     let folder = tempfile::tempdir()?;
+    if let Some(speed) = options.ladder {
+        let source = looped(&options.film, ladder::LINES_MAX, folder.path())?;
+        return ladder::measure(&source, speed, options.runs);
+    }
     let mut table = BTreeMap::new();
     for &lines in &options.lines {
         let source = looped(&options.film, lines, folder.path())?;
@@ -100,8 +110,13 @@ fn looped(film: &Path, lines: u32, folder: &Path) -> anyhow::Result<PathBuf> {
 fn options() -> anyhow::Result<Options> {
     let mut arguments = std::env::args().skip(1);
     let film = arguments.next().context("usage: backlot-bench-encode FILM.mp4 [--runs 3] ...")?;
-    let mut options =
-        Options { film: film.into(), runs: 3, lines: vec![360, 720], speeds: vec![10, 6] };
+    let mut options = Options {
+        film: film.into(),
+        runs: 3,
+        lines: vec![360, 720],
+        speeds: vec![10, 6],
+        ladder: None,
+    };
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
         let list = || value.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>();
@@ -109,6 +124,7 @@ fn options() -> anyhow::Result<Options> {
             "--runs" => options.runs = value.parse()?,
             "--lines" => options.lines = list()?,
             "--speeds" => options.speeds = list()?,
+            "--ladder" => options.ladder = Some(value.parse()?),
             _ => anyhow::bail!("unknown option {name}"),
         }
     }

@@ -37,8 +37,14 @@ pub(crate) fn all(
     ])
 }
 
-/// A running server, warm: upload with an S3 client until the film is ready.
-fn backlot(source: &Path, raw: &Path, lines: u32, speed: u32) -> anyhow::Result<Measured> {
+/// A running server, warm: upload with an S3 client until the film is ready in these rungs, and
+/// what is to be done with it then.
+fn ready<T>(
+    source: &Path,
+    speed: u32,
+    rungs: &str,
+    then: impl FnOnce(&Server, f64, f64, &serde_json::Value) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let folder = tempfile::tempdir()?;
     let preset = match speed {
         10 => "fast",
@@ -46,32 +52,38 @@ fn backlot(source: &Path, raw: &Path, lines: u32, speed: u32) -> anyhow::Result<
         4 => "best",
         _ => bail!("no preset has speed {speed}"),
     };
-    let rung = format!("{lines}p");
-    let server = Server::start_with(
-        folder.path(),
-        &[],
-        &[("BACKLOT_ENCODER_PRESET", preset), ("BACKLOT_ENCODER_RUNGS", &rung)],
-    )?;
+    let settings = [("BACKLOT_ENCODER_PRESET", preset), ("BACKLOT_ENCODER_RUNGS", rungs)];
+    let server = Server::start_with(folder.path(), &[], &settings)?;
     let cpu_before = cpu_secs(server.pid())?;
     let begun = Instant::now();
     server.upload(source, "uploads", "film.mp4")?;
     let job = server.settled("film.mp4", ENCODE_MAX)?;
     let wall_secs = begun.elapsed().as_secs_f64();
     let cpu_secs = cpu_secs(server.pid())? - cpu_before;
-    let peak_mib = peak_mib(server.pid()).context("the server is gone")?;
-
     ensure!(job.pointer("/state").is_some_and(|state| state == "ready"), "{job}");
-    let text = |name| job.get(name).and_then(|value| value.as_str()).context("a text");
-    let path = format!("/content/{}/{}/video-{rung}.mp4", text("id")?, text("build")?);
-    let (status, video) = server.get(&path)?;
-    ensure!(status == 200, "{path}: {status}");
-    let encoded = folder.path().join("video.mp4");
-    fs::write(&encoded, &video)?;
-    let bytes = video.len() as u64;
-    let measured =
-        Measured { wall_secs, cpu_secs, bytes, psnr_db: psnr_db(&encoded, raw)?, peak_mib };
+    let answer = then(&server, wall_secs, cpu_secs, &job)?;
     server.stop()?;
-    Ok(measured)
+    Ok(answer)
+}
+
+/// Wall and CPU seconds.
+pub(crate) fn cost(source: &Path, speed: u32, rungs: &str) -> anyhow::Result<(f64, f64)> {
+    ready(source, speed, rungs, |_, wall_secs, cpu_secs, _| Ok((wall_secs, cpu_secs)))
+}
+
+fn backlot(source: &Path, raw: &Path, lines: u32, speed: u32) -> anyhow::Result<Measured> {
+    let rung = format!("{lines}p");
+    ready(source, speed, &rung, |server, wall_secs, cpu_secs, job| {
+        let peak_mib = peak_mib(server.pid()).context("the server is gone")?;
+        let text = |name| job.get(name).and_then(|value| value.as_str()).context("a text");
+        let path = format!("/content/{}/{}/video-{rung}.mp4", text("id")?, text("build")?);
+        let (status, video) = server.get(&path)?;
+        ensure!(status == 200, "{path}: {status}");
+        let encoded = server.folder.join("video.mp4");
+        fs::write(&encoded, &video)?;
+        let bytes = video.len() as u64;
+        Ok(Measured { wall_secs, cpu_secs, bytes, psnr_db: psnr_db(&encoded, raw)?, peak_mib })
+    })
 }
 
 fn rav1e(

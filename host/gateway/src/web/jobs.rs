@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use backlot_ledger::{Invocation, InvocationFilter, Ledger};
 use backlot_storage::{ListQuery, Store, StoreError};
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::LiveWork;
@@ -41,7 +42,7 @@ pub(super) struct Shelf {
 
 #[derive(Default)]
 struct ShelfState {
-    seen_at: Option<Instant>,
+    seen_at: Option<(Instant, Timestamp)>,
     by_id: HashMap<String, (String, Arc<Published>)>,
 }
 
@@ -51,10 +52,19 @@ impl Shelf {
         self.state.lock().await.seen_at = None;
     }
 
-    async fn look(&self, sources: &Sources) -> Result<Vec<Arc<Published>>, Fault> {
+    /// What is published, as seen a moment ago, but after `ended`: a job that has ended has
+    /// published before.
+    async fn look(
+        &self,
+        sources: &Sources,
+        ended: Option<Timestamp>,
+    ) -> Result<Vec<Arc<Published>>, Fault> {
         let mut state = self.state.lock().await;
-        if state.seen_at.is_none_or(|at| PUBLISHED_AGE_MAX < at.elapsed()) {
-            let seen_at = Instant::now();
+        let is_old = |(at, time): (Instant, Timestamp)| {
+            PUBLISHED_AGE_MAX < at.elapsed() || ended.is_some_and(|ended| time <= ended)
+        };
+        if state.seen_at.is_none_or(is_old) {
+            let seen_at = (Instant::now(), Timestamp::now());
             let found = sources.published(&state.by_id).await?;
             *state = ShelfState { seen_at: Some(seen_at), by_id: found };
         }
@@ -66,8 +76,9 @@ impl Sources {
     /// At most [`CONTENT_MAX`] pieces, the newest first.
     pub(super) async fn read(&self, shelf: &Shelf) -> Result<Vec<Content>, Fault> {
         let (jobs, removed) = self.jobs().await?;
+        let ended = jobs.iter().filter_map(|(_, job)| job.ended_at).max();
         let mut published: BTreeMap<Source, Arc<Published>> = BTreeMap::new();
-        for one in shelf.look(self).await? {
+        for one in shelf.look(self, ended).await? {
             published.insert(one.source.clone(), one);
         }
         let mut list = Vec::with_capacity(jobs.len());

@@ -36,16 +36,30 @@ impl Tx<'_> {
              WHERE lane = ?1 AND state = 0 AND due_ms IS NOT NULL AND due_ms <= ?2",
             (rows::lane(lane), self.now_ms()),
         )?;
+        let mut ready = self.ready(lane, limit)?;
+        // Ended here and not where the loss is noticed, which may be before anybody is there to be
+        // told of it. One end may be that of others too, so the question is asked again.
+        while let Some((seq, lost)) = ready.iter().find(|(_, lost)| LOST_MAX <= *lost) {
+            let reason =
+                format!("{lost} attempts in a row were lost: the process died, or hung, in each");
+            self.end(*seq, End::Failed(&reason))?;
+            ready = self.ready(lane, limit)?;
+        }
+        let until_ms = after(self.now_ms(), lease);
+        ready.into_iter().map(|(seq, _)| self.start_attempt(seq, until_ms)).collect()
+    }
+
+    /// Invocations that can run now, with how many of their attempts were lost in a row.
+    fn ready(&self, lane: Lane, limit: usize) -> Result<Vec<(i64, i64)>, LedgerError> {
         let ready = self
             .sql(
-                "SELECT seq FROM invocations
+                "SELECT seq, lost FROM invocations
                  WHERE lane = ?1 AND state = 0 AND due_ms IS NULL AND blocked_by IS NULL
                  ORDER BY rank, root_seq, seq LIMIT ?2",
             )?
-            .query_map((rows::lane(lane), limit as i64), |row| row.get(0))?
-            .collect::<Result<Vec<i64>, _>>()?;
-        let until_ms = after(self.now_ms(), lease);
-        ready.into_iter().map(|seq| self.start_attempt(seq, until_ms)).collect()
+            .query_map((rows::lane(lane), limit as i64), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        Ok(ready)
     }
 
     fn start_attempt(&mut self, seq: i64, until_ms: i64) -> Result<Leased, LedgerError> {
@@ -110,21 +124,7 @@ impl Tx<'_> {
             })?
             .collect::<Result<Vec<(i64, i64, i64)>, _>>()?;
         for (seq, attempt, lost) in lost {
-            // The end of one before it may have ended this one, its child.
-            let runs: Option<i64> = self.first(
-                "SELECT 1 FROM invocations WHERE seq = ?1 AND state = 1",
-                [seq],
-                |row| row.get(0),
-            )?;
-            if runs.is_none() {
-                continue;
-            }
             self.close_attempt(seq, attempt, AttemptOutcome::Lost, Some(why))?;
-            if LOST_MAX <= lost {
-                let reason = format!("{lost} attempts in a row were lost; the last: {why}");
-                self.end(seq, End::Failed(&reason))?;
-                continue;
-            }
             self.execute(
                 "UPDATE invocations
                  SET state = 0, rank = 0, token = token + 1, lost = ?2, lease_until_ms = NULL
