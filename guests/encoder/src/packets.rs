@@ -30,7 +30,7 @@ pub struct Selection {
 /// Choose the packets of an AAC or Opus track. `opus_samples` gives the length of an Opus packet.
 pub fn select(
     track: &Track,
-    opus_samples: impl Fn(usize) -> Result<u32, Fault>,
+    mut opus_samples: impl FnMut(usize) -> Result<u32, Fault>,
 ) -> Result<Selection, Fault> {
     let is_opus = track.codec == Codec::Opus;
     let rate = match (is_opus, track.audio()) {

@@ -1,5 +1,7 @@
 //! The invocation that makes one audio track: passed on as it is, encoded as Opus, or both.
 
+use std::ops::Range;
+
 use backlot_media::{AudioDecoder, Codec, Input, MediaError, Track};
 use backlot_packaging::fragment::{self, Fragment, Sample};
 use backlot_packaging::track::OpusHead;
@@ -18,6 +20,9 @@ const FRAGMENT_SECS: u64 = 2;
 const FRAGMENTS_TYPE: &str = "audio/iso.segment";
 /// Most bytes of a packet: those of eight channels of AAC (ISO/IEC 14496-3, 4.5.3), twice.
 const PACKET_BYTES_MAX: u32 = 2 * 8 * 6_144 / 8 * 4;
+
+/// Bytes that are read at once.
+const WINDOW_BYTES: usize = 256 << 10;
 
 /// Make the track that the order names, unless it is stored already; the answer is the key of its
 /// [`SoundDone`].
@@ -147,12 +152,13 @@ fn pass_on(
     key: &str,
     codec: StreamCodec,
 ) -> Result<StreamDone, Fault> {
+    let mut window = Window::new(source);
     let selection = packets::select(track, |number| {
-        Ok(packets::opus_packet_samples(&read_packet(source, track, number)?))
+        Ok(packets::opus_packet_samples(&window.packet(track, number)?))
     })?;
     let mut writer = StreamWriter::new(key, selection.timescale, selection.start)?;
     for &(number, duration) in &selection.packets {
-        writer.take(&read_packet(source, track, number)?, duration)?;
+        writer.take(&window.packet(track, number)?, duration)?;
     }
     let (config, channels) = configuration(source, track, codec, &selection)?;
     writer.finish(codec, &config, (channels, selection.timescale), selection.skip)
@@ -177,17 +183,45 @@ fn configuration(
     Ok((track.config.clone(), u8::try_from(channels).unwrap_or(u8::MAX)))
 }
 
-fn read_packet(source: &Source, track: &Track, number: usize) -> Result<Vec<u8>, Fault> {
-    let damaged = |what: &str| Fault::Publisher(format!("the file is damaged: {what}"));
-    let sample = track.samples.get(number).ok_or_else(|| damaged("a packet is missing"))?;
-    if PACKET_BYTES_MAX < sample.size {
-        return Err(damaged(&format!("a packet of sound of {} bytes", sample.size)));
+/// A stretch of the source that was read in one call: an hour of sound has 180,000 packets, and a
+/// call for each would take longer than what is done with it.
+struct Window<'a> {
+    source: &'a Source,
+    start: u64,
+    data: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(source: &'a Source) -> Self {
+        Self { source, start: 0, data: Vec::new() }
     }
-    let data = source.read_at(sample.offset, sample.size as usize)?;
-    if data.len() != sample.size as usize {
-        return Err(damaged("it ends in the middle of its sound"));
+
+    /// A packet of the track, with what its container leaves out.
+    fn packet(&mut self, track: &Track, number: usize) -> Result<Vec<u8>, Fault> {
+        let damaged = |what: &str| Fault::Publisher(format!("the file is damaged: {what}"));
+        let sample = track.samples.get(number).ok_or_else(|| damaged("a packet is missing"))?;
+        if PACKET_BYTES_MAX < sample.size {
+            return Err(damaged(&format!("a packet of sound of {} bytes", sample.size)));
+        }
+        let data = self.read(sample.offset, sample.size as usize)?;
+        let data = data.ok_or_else(|| damaged("it ends in the middle of its sound"))?;
+        Ok([track.prefix.as_slice(), data].concat())
     }
-    Ok([track.prefix.as_slice(), &data].concat())
+
+    /// None where the source has not so much.
+    fn read(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, Fault> {
+        if self.within(offset, len).is_none() {
+            self.data = self.source.read_at(offset, len.max(WINDOW_BYTES))?;
+            self.start = offset;
+        }
+        Ok(self.within(offset, len).and_then(|range| self.data.get(range)))
+    }
+
+    fn within(&self, offset: u64, len: usize) -> Option<Range<usize>> {
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        let to = from.checked_add(len)?;
+        (to <= self.data.len()).then_some(from..to)
+    }
 }
 
 /// Decode a track and encode it as Opus.
