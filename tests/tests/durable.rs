@@ -187,6 +187,27 @@ fn an_encode_that_takes_the_server_down_again_and_again_is_given_up() {
     server.stop().unwrap();
 }
 
+#[test]
+fn a_crash_between_an_encoders_first_effects_does_it_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = tiny_film(folder.path());
+    for hit in ["effect.after:1", "effect.after:2", "effect.after:3"] {
+        let place = folder.path().join(hit);
+        fs::create_dir(&place).unwrap();
+        let mut settings = vec![("BACKLOT_ENCODER_PRESET", "fast"), ("BACKLOT_ENCODER_PARTS", "3")];
+        settings.push(("BACKLOT_CRASH_AT", hit));
+        let mut server = probe::start(&place, &settings).unwrap();
+        // It may die before it has answered; the encoder starts only when the upload is on disk.
+        drop(S3::new(&server.ready).put("uploads", "film.mp4", &film));
+        wait_for("its end", SETTLED_MAX, || server.ended()).unwrap();
+        settings.pop();
+        let server = probe::start(&place, &settings).unwrap();
+        let job = server.settled("film.mp4", SETTLED_MAX).unwrap();
+        assert_eq!(job["state"], "ready", "{hit}: {job}");
+        server.stop().unwrap();
+    }
+}
+
 /// What the clients of the loop of kills did and were told.
 #[derive(Default)]
 struct Told {

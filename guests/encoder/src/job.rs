@@ -72,7 +72,12 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Vec<u8>, Fault
     let plan: Plan = match recall("plan")? {
         Some(plan) => plan,
         None => {
-            sweep(id)?;
+            // Once, and before anything is stored: what a later attempt deleted of this build would
+            // not be stored again.
+            if recall::<bool>("swept")?.is_none() {
+                sweep(id)?;
+                remember("swept", &true)?;
+            }
             let settings = Settings::read(std::env::vars()).map_err(|mistake| {
                 Fault::Publisher(format!("the encoder's settings are wrong: {mistake}"))
             })?;
