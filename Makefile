@@ -11,6 +11,7 @@ run:
 test:
 	.ci/install all
 	tests/setup.sh
+	cargo build --workspace --bin backlot --features backlot/crash-points --locked
 	cargo nextest run --workspace --features backlot/crash-points --locked --no-fail-fast \
 		--config-file .ci/nextest.toml
 	cargo nextest run --manifest-path guests/Cargo.toml --workspace --locked --no-fail-fast \
