@@ -20,7 +20,7 @@ use anyhow::{Context, ensure};
 /// one, named by the environment variable `BACKLOT_TEST_BINARY`.
 ///
 /// # Panics
-/// When it is not there: `cargo nextest run --workspace` builds it.
+/// When it is not there: `make test` builds it.
 pub fn backlot() -> PathBuf {
     if let Some(binary) = std::env::var_os("BACKLOT_TEST_BINARY") {
         return PathBuf::from(binary);
