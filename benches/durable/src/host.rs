@@ -1,11 +1,13 @@
 //! A host in a temporary folder that runs the guest `probe`.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use backlot_builtin::PROBE;
 use backlot_encoding::{Encoder, EncoderConfig};
-use backlot_ledger::{Change, InvocationId, Ledger};
+use backlot_ledger::{Change, InvocationId, Ledger, LedgerError};
 use backlot_runtime::{CancellationToken, Manifest, Runtime, RuntimeConfig};
 use backlot_storage::{Store, StoreLimits};
 use cap_std::fs::Dir;
@@ -27,7 +29,7 @@ impl Host {
 
     /// Over what an earlier one left.
     pub(crate) async fn over(folder: TempDir, at_once: usize) -> anyhow::Result<Self> {
-        let ledger = Ledger::open(folder.path())?;
+        let ledger = open(folder.path()).await?;
         let blobs = folder.path().join("blobs");
         std::fs::create_dir_all(&blobs)?;
         let blobs = Dir::open_ambient_dir(&blobs, cap_std::ambient_authority())?;
@@ -68,5 +70,15 @@ impl Host {
         self.stop.cancel();
         self.ran.await?;
         Ok(self.folder)
+    }
+}
+
+/// The ledger; the one before may need a moment to go.
+async fn open(folder: &Path) -> anyhow::Result<Ledger> {
+    loop {
+        match Ledger::open(folder) {
+            Err(LedgerError::InUse(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
+            ledger => return Ok(ledger?),
+        }
     }
 }
