@@ -156,6 +156,15 @@ async function plays(page, id) {
   }
   assert.equal(sizes.size, 2);
 
+  // What a build without hls.js chooses: the file, whatever the browser says of HLS.
+  const chosen = await page.evaluate(async () => {
+    const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
+    const { open } = await import(loaded.find((name) => name.includes("player")));
+    const video = { dataset: { hls: "/a.m3u8", mp4: "/a.mp4" }, canPlayType: () => "maybe" };
+    return [(await open(video)).mode, video.src];
+  });
+  assert.deepEqual(chosen, ["file", "/a.mp4"]);
+
   // The storyboard's preview follows the slider.
   const slider = page.locator("#scenes");
   await slider.focus();

@@ -14,13 +14,14 @@ export async function open(video, onFatal) {
     const { default: Hls } = await import(hlsModule);
     if (Hls.isSupported()) return { mode: "hls.js", hls: attach(Hls, video, playlist, onFatal) };
   }
-  if (playlist && video.canPlayType("application/vnd.apple.mpegurl") !== "") {
-    video.src = playlist;
-    return { mode: "native" };
-  }
+  // The file before the browser's own HLS: Chromium says that it plays that, and does not play AV1.
   if (mp4) {
     video.src = mp4;
     return { mode: "file" };
+  }
+  if (playlist && video.canPlayType("application/vnd.apple.mpegurl") !== "") {
+    video.src = playlist;
+    return { mode: "native" };
   }
   return { problem: "player" };
 }
