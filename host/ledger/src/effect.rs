@@ -63,12 +63,6 @@ impl Effects {
         Self { fence, done: HashMap::new() }
     }
 
-    /// The attempt.
-    #[must_use]
-    pub fn fence(&self) -> &Fence {
-        &self.fence
-    }
-
     /// The effect that this call with these arguments is now.
     #[must_use]
     pub fn next(&self, call: &'static str, subject: String, arguments: &[&[u8]]) -> Effect {

@@ -86,14 +86,15 @@ impl Tx<'_> {
             .query_map((root.seq, TREE_MAX as i64 + 1), |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<Vec<(i64, i64)>, _>>()?;
         at_most("invocations of a tree", below.len(), TREE_MAX)?;
+        // A version is one of the root's function; children may be of another.
         for (seq, bytes) in std::iter::once((root.seq, root.bytes)).chain(below) {
             self.execute(
                 "UPDATE invocations
                  SET state = 0, token = token + 1, failures = 0, lost = 0, due_ms = NULL,
                      ended_ms = NULL, reason = NULL, result = NULL, waiting = 0, awaited = 0,
-                     version = ?2
+                     version = CASE WHEN function = ?3 THEN ?2 END
                  WHERE seq = ?1",
-                (seq, version),
+                (seq, version, &root.function),
             )?;
             self.add_to_backlog(bytes)?;
         }

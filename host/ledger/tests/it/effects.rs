@@ -128,6 +128,7 @@ async fn a_failed_invocation_goes_on_where_it_was() {
     assert_eq!(bed.ledger.replay(id, replay).await.unwrap(), *id);
     let again = bed.only(Lane::Roots).await;
     assert_eq!((again.invocation.version, again.invocation.failures), (version, 0));
+    assert_eq!(bed.get(&bad).await.version, None, "a child of another function");
     assert_eq!(bed.child(&again.fence, "good").await, good);
     assert_eq!(bed.get(&good).await.state, State::Succeeded);
     assert_eq!(bed.get(&bad).await.state, State::Queued);
