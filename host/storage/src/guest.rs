@@ -189,8 +189,8 @@ pub struct StorageView<'a> {
     pub ctx: &'a mut StorageCtx,
 }
 
-/// What is behind a `writer`: nothing once it is finished or has failed.
-struct Writer(Option<ObjectWriter>);
+/// What is behind a `writer`, with how it was described: nothing once it is finished or has failed.
+struct Writer(Option<(ObjectWriter, Vec<u8>)>);
 
 impl StorageView<'_> {
     fn reader(&self, handle: &Resource<wit::Reader>) -> wasmtime::Result<&ObjectReader> {
@@ -235,7 +235,7 @@ impl wit::HostWriter for StorageView<'_> {
         }
         self.ctx.bytes_written += data.len() as u64;
         let slot = self.writer(&handle)?;
-        let Some(writer) = slot.0.as_mut() else { return Ok(Err(spent())) };
+        let Some((writer, _)) = slot.0.as_mut() else { return Ok(Err(spent())) };
         let answer = writer.write(Bytes::from(data)).await;
         if answer.is_err() {
             slot.0 = None;
@@ -244,7 +244,9 @@ impl wit::HostWriter for StorageView<'_> {
     }
 
     async fn finish(&mut self, handle: Resource<wit::Writer>) -> Answer<wit::ObjectInfo> {
-        let Some(writer) = self.writer(&handle)?.0.take() else { return Ok(Err(spent())) };
+        let Some((writer, described)) = self.writer(&handle)?.0.take() else {
+            return Ok(Err(spent()));
+        };
         let sealed = match writer.seal().await {
             Ok(sealed) => sealed,
             Err(err) => return Ok(Err(convert_error(err))),
@@ -254,12 +256,7 @@ impl wit::HostWriter for StorageView<'_> {
         let effect = self.ctx.effects.next(
             "backlot:storage/objects.create",
             format!("{}/{}", put.bucket, put.key),
-            &[
-                put.bucket.as_bytes(),
-                put.key.as_bytes(),
-                &described(&put.headers, &put.metadata, &put.conditions),
-                sealed.etag().as_bytes(),
-            ],
+            &[put.bucket.as_bytes(), put.key.as_bytes(), &described, sealed.etag().as_bytes()],
         );
         let info = self.ctx.once(effect, async |effect| sealed.commit(effect).await).await;
         Ok(info.map(|info| convert_info(&info)))
@@ -309,6 +306,7 @@ impl wit::Host for StorageView<'_> {
         key: String,
         options: wit::WriteOptions,
     ) -> Answer<Resource<wit::Writer>> {
+        let described = described(&options);
         let writer = match self.ctx.created(bucket, key, options).await {
             Ok(writer) => writer,
             Err(err) => return Ok(Err(err)),
@@ -316,7 +314,7 @@ impl wit::Host for StorageView<'_> {
         if let Err(full) = self.ctx.take_handle() {
             return Ok(Err(full));
         }
-        let handle = self.table.push(Writer(Some(writer)))?;
+        let handle = self.table.push(Writer(Some((writer, described))))?;
         Ok(Ok(Resource::new_own(handle.rep())))
     }
 
@@ -334,8 +332,8 @@ impl wit::Host for StorageView<'_> {
         {
             return Ok(Err(denied));
         }
+        let described = described(&options);
         let Options { headers, metadata, conditions } = convert_options(options);
-        let described = described(&headers, &metadata, &conditions);
         let mut arguments = vec![bucket.as_bytes(), key.as_bytes(), &described];
         arguments.extend(sources.iter().map(String::as_bytes));
         let effect = self.ctx.effects.next(
@@ -397,9 +395,18 @@ impl wit::Host for StorageView<'_> {
     }
 }
 
-/// The arguments of a write besides its name and bytes, as bytes to tell effects apart by.
-fn described(headers: &ObjectHeaders, metadata: &Pairs, conditions: &Conditions) -> Vec<u8> {
-    format!("{headers:?} {metadata:?} {conditions:?}").into_bytes()
+/// The arguments of a write besides its name and bytes, to tell effects apart by. Their form is kept
+/// with invocations that a later version of the host goes on with: only what a guest can pass is in
+/// it, under names of its own.
+fn described(options: &wit::WriteOptions) -> Vec<u8> {
+    let wit::WriteOptions { content_type, metadata, if_match, if_none_match } = options;
+    let described = serde_json::json!({
+        "content-type": content_type,
+        "metadata": metadata,
+        "if-match": if_match,
+        "if-none-match": if_none_match,
+    });
+    described.to_string().into_bytes()
 }
 
 struct Options {
