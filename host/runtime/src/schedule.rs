@@ -106,6 +106,11 @@ impl Schedule {
         SignedDuration::from_millis(i64::try_from(ms).unwrap_or(0))
     }
 
+    /// The most of that.
+    fn jitter_max(&self) -> SignedDuration {
+        SignedDuration::from_secs(i64::try_from(self.jitter_secs).unwrap_or(i64::MAX))
+    }
+
     fn event(&self, function: &str, slot: Timestamp) -> Event {
         let source = self.source(function);
         let data = json!({ "function": function, "schedule": self.name, "slot": slot.to_string() });
@@ -126,6 +131,20 @@ impl Timetable {
     fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         let local = moment.to_zoned(self.zone.clone());
         self.cron.find_next_occurrence(&local, false).ok().map(|slot| slot.timestamp())
+    }
+
+    /// Where to go on from `last`: from there, unless more than [`MISSED_MAX`] slots lie between it
+    /// and `end`. A schedule of each second may have missed millions, which nobody asks for.
+    fn recent(&self, last: Timestamp, end: Timestamp) -> Timestamp {
+        let mut at = end;
+        for _ in 0..=MISSED_MAX {
+            let local = at.to_zoned(self.zone.clone());
+            match self.cron.find_previous_occurrence(&local, false) {
+                Ok(slot) if last < slot.timestamp() => at = slot.timestamp(),
+                _ => return last,
+            }
+        }
+        at
     }
 }
 
@@ -148,7 +167,7 @@ fn due(
 ) -> Due {
     let mut slots = Vec::new();
     let mut missed: Vec<Timestamp> = Vec::new();
-    let mut at = last;
+    let mut at = timetable.recent(last, now - GRACE - schedule.jitter_max());
     let next = loop {
         let Some(slot) = timetable.after(at) else { break None };
         let start = slot.saturating_add(schedule.jitter(function, slot)).unwrap_or(Timestamp::MAX);
@@ -159,10 +178,6 @@ fn due(
             slots.push((slot, true));
         } else {
             missed.push(slot);
-            // Long ago: those that nobody will ask for need not be gone through one by one.
-            if 2 * MISSED_MAX < missed.len() {
-                missed.drain(..MISSED_MAX);
-            }
         }
         at = slot;
     };
@@ -272,6 +287,12 @@ mod tests {
         let minutely = schedule("* * * * *", "UTC", Missed::All);
         let (due, _) = slots(&minutely, "2026-01-01T00:00:00Z", "2026-03-01T00:00:30Z");
         assert_eq!(due.iter().filter(|(_, starts)| *starts).count(), MISSED_MAX + 1);
+        // A year of seconds: what is gone through is bounded.
+        let secondly = schedule("* * * * * *", "UTC", Missed::Once);
+        let (due, _) = slots(&secondly, "2025-03-01T00:00:00Z", "2026-03-01T00:00:00Z");
+        assert_eq!(due.first(), Some(&("2026-02-28T23:58:58Z".to_owned(), false)));
+        assert_eq!(due.get(1), Some(&("2026-02-28T23:58:59Z".to_owned(), true)));
+        assert_eq!(due.len(), 2 + 61);
     }
 
     #[test]
