@@ -94,7 +94,7 @@ async fn deploy_one(path: &Path, runtime: &Runtime) -> Result<(), Fault> {
             "mend it, and send SIGHUP to the server (or start it again)",
         )
     };
-    let text = read(path, MANIFEST_BYTES_MAX).map_err(|why| refused(path, why))?;
+    let text = read(path, MANIFEST_BYTES_MAX).await.map_err(|why| refused(path, why))?;
     let text = String::from_utf8(text).map_err(|err| refused(path, err.to_string()))?;
     let manifest = Manifest::parse(&text).map_err(|err| refused(path, err.to_string()))?;
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -102,16 +102,16 @@ async fn deploy_one(path: &Path, runtime: &Runtime) -> Result<(), Fault> {
         let why = format!("its name is {:?}, that of the file {stem:?}", manifest.name);
         return Err(refused(path, why));
     }
-    let bytes =
-        read(&component, COMPONENT_MAX_BYTES as u64).map_err(|why| refused(&component, why))?;
+    let bytes = read(&component, COMPONENT_MAX_BYTES as u64).await;
+    let bytes = bytes.map_err(|why| refused(&component, why))?;
     let deployed = runtime.deploy(manifest, bytes).await;
     deployed.map(drop).map_err(|err| refused(&component, err.to_string()))
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let bytes = fs::metadata(path).map_err(|err| err.to_string())?.len();
+async fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let bytes = tokio::fs::metadata(path).await.map_err(|err| err.to_string())?.len();
     if most < bytes {
         return Err(format!("it has {bytes} bytes, at most {most} are allowed"));
     }
-    fs::read(path).map_err(|err| err.to_string())
+    tokio::fs::read(path).await.map_err(|err| err.to_string())
 }

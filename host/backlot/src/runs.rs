@@ -29,24 +29,11 @@ pub(crate) fn run(args: RunsArgs) -> Result<Done, Fault> {
 }
 
 async fn show_list(client: &Client, args: &ListArgs, is_json: bool) -> Result<Done, Fault> {
-    let query = format!("limit={}&{}", args.limit, select::query(&args.filter));
+    let query = select::query(&args.filter);
     if args.follow {
-        return follow(client, &query, is_json).await;
+        return follow(client, &format!("limit={}&{query}", args.limit), is_json).await;
     }
-    let mut found = Vec::new();
-    let mut before = String::new();
-    // A page may be short though there are more that fit.
-    while found.len() < usize::from(args.limit) {
-        let path = format!("/api/v1/invocations?{query}{before}");
-        let answer = client.get(&path).await?.unwrap_or_default();
-        found.extend(list(&answer, "invocations").iter().cloned());
-        let next = text(&answer, "/next");
-        if next.is_empty() {
-            break;
-        }
-        before = format!("&before={next}");
-    }
-    found.truncate(usize::from(args.limit));
+    let found = select::listed(client, &query, usize::from(args.limit)).await?;
     out(&table(&found, is_json))
 }
 

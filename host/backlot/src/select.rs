@@ -44,12 +44,21 @@ pub(crate) async fn roots(
     filter: &Filter,
     limit: usize,
 ) -> Result<Vec<Value>, Fault> {
+    listed(client, &format!("roots=1&{}", query(filter)), limit).await
+}
+
+/// The newest that a query lists, and no more than `limit`. A page may be short though there are
+/// more.
+pub(crate) async fn listed(
+    client: &Client,
+    query: &str,
+    limit: usize,
+) -> Result<Vec<Value>, Fault> {
     let mut found = Vec::new();
     let mut before = String::new();
-    let query = query(filter);
     while found.len() < limit {
         let page = PAGE.min(limit - found.len());
-        let path = format!("/api/v1/invocations?roots=1&limit={page}&{query}{before}");
+        let path = format!("/api/v1/invocations?limit={page}&{query}{before}");
         let answer = client.get(&path).await?.unwrap_or_default();
         found.extend(list(&answer, "invocations").iter().cloned());
         let next = text(&answer, "/next");
