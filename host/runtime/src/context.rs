@@ -23,8 +23,8 @@ use crate::progress::{LiveProgress, STRANDS_MAX, strand};
 pub(crate) const EVENT_DATA_MAX_BYTES: usize = 256 << 10;
 /// Longest kind and longest subject of a published event, in bytes, each.
 pub(crate) const EVENT_TEXT_MAX_BYTES: usize = 1_024;
-/// Shorter sleeps are slept through: to park and come back costs a few milliseconds, and running
-/// the handler again as much as it does before its first effect.
+/// Shorter sleeps are slept through: to park and come back costs two commits and whatever the
+/// handler does before its sleep.
 pub(crate) const AWAKE_MAX: Duration = Duration::from_millis(100);
 /// Largest payload of a child, in bytes.
 pub(crate) const CHILD_PAYLOAD_MAX_BYTES: usize = 256 << 10;

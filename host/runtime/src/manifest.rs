@@ -245,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn the_manifest_in_the_readme_is_one() {
+        let readme = include_str!("../../../README.md");
+        let toml = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let manifest = Manifest::parse(toml.unwrap()).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.triggers.len()), ("hello", 2));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_value_and_limit() {
         for (rest, wanted) in [
             ("[limits]\nmemory_megabytes = 0", "limits.memory_megabytes is 0, must be 1 to 16384"),

@@ -3,8 +3,7 @@
 use crate::tx::Tx;
 use crate::{Backlog, LedgerError};
 
-/// What may wait, unless [`crate::Ledger::limit_backlog`] says otherwise: at 4 KiB an event, of the
-/// usual kind, about 4 GiB of the data folder.
+/// What may wait, unless [`crate::Ledger::limit_backlog`] says otherwise.
 pub const BACKLOG_MAX: Backlog = Backlog { invocations: 1_000_000, bytes: 4 << 30 };
 
 /// The longest chain of events, each published by an invocation that the one before started. As in
