@@ -48,7 +48,8 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     println!("{invocations} invocations with one effect each, {AT_ONCE} at once, a second:");
-    println!("  backlot     {:8.0}", rate(invocations).await?);
+    let (rate, cpu) = rate(invocations).await?;
+    println!("  backlot     {rate:8.0}  ({:.0} CPU us each)", cpu * 1e6);
     match postgres::rate(AT_ONCE)? {
         Some(rate) => println!("  postgresql  {rate:8.0}"),
         None => println!("  postgresql  is not installed"),
@@ -61,13 +62,13 @@ async fn main() -> anyhow::Result<()> {
     parked::measure(many).await
 }
 
-/// Invocations a second, from the first event to the last end.
-async fn rate(count: usize) -> anyhow::Result<f64> {
+/// Invocations a second, from the first event to the last end, and CPU seconds each.
+async fn rate(count: usize) -> anyhow::Result<(f64, f64)> {
     let host = Host::start(AT_ONCE).await?;
     // Each once before, so that nothing is measured that happens only at first.
     host.finished(host.publish("publish told").await?).await?;
     let mut changes = host.ledger.changes();
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), process_cpu());
     let events = futures::stream::iter(0..count).map(|_| host.publish("publish told"));
     let mut events = events.buffer_unordered(4 * AT_ONCE);
     let publish = async {
@@ -87,10 +88,16 @@ async fn rate(count: usize) -> anyhow::Result<f64> {
         tokio::time::sleep(Duration::from_millis(50)).await;
         finish.await
     })?;
-    let time = begun.elapsed();
+    let (time, cpu) = (begun.elapsed(), process_cpu() - cpu);
     drop(events);
     host.stop().await?;
-    Ok(count as f64 / time.as_secs_f64())
+    Ok((count as f64 / time.as_secs_f64(), cpu.as_secs_f64() / count as f64))
+}
+
+/// CPU time of all threads, those that have ended too.
+fn process_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Milliseconds from the answer that an event is on disk to the first thing that the handler says.

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task;
 
 use crate::LedgerError;
-use crate::writer::STATEMENTS_MAX;
+use crate::writer::keep_plans;
 
 /// Reads at the same time. More would only wait for the same disk and cores.
 pub const READERS_MAX: usize = 4;
@@ -76,7 +76,7 @@ impl Readers {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags)?;
         conn.busy_timeout(Duration::from_secs(10))?;
-        conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        keep_plans(&conn)?;
         Ok(conn)
     }
 
