@@ -58,11 +58,12 @@ impl Readers {
     {
         let conn = self.take()?;
         // One transaction: several statements of one read see the same state.
-        let begun = conn.execute_batch("BEGIN").map_err(LedgerError::from);
-        begun?;
+        let begun = conn.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([]));
+        begun.map_err(LedgerError::from)?;
         let result = read(&conn);
         // A connection that cannot end its transaction is not used again.
-        if conn.execute_batch("COMMIT").is_ok() {
+        let ended = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        if ended.is_ok() {
             self.give_back(conn);
         }
         result

@@ -254,7 +254,7 @@ fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
         let mut group = Group { conn, router, pending: Pending::default(), replies: Vec::new() };
         let promise = first.promise;
         let begun = if promise == waits { Ok(()) } else { wait_for_disk(conn, promise) };
-        let begun = begun.and_then(|()| Ok(conn.execute_batch("BEGIN IMMEDIATE")?));
+        let begun = begun.and_then(|()| run_cached(conn, "BEGIN IMMEDIATE"));
         let committed = match begun {
             Ok(()) => {
                 waits = promise;
@@ -262,7 +262,7 @@ fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
                 filled.and_then(|next| {
                     left = next;
                     crash::point("ledger.before-commit");
-                    conn.execute_batch("COMMIT")?;
+                    run_cached(conn, "COMMIT")?;
                     crash::point("ledger.after-commit");
                     Ok(())
                 })
@@ -278,6 +278,11 @@ fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, shared: &Shared) {
             Err(err) => group.failed(&err),
         }
     }
+}
+
+fn run_cached(conn: &Connection, sql: &str) -> Result<(), LedgerError> {
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
 }
 
 /// The operations of one transaction.
@@ -313,7 +318,7 @@ impl Group<'_> {
 
     /// Runs one operation in its savepoint. An error means that the whole group is lost.
     fn run_one(&mut self, job: Job, shared: &Shared) -> Result<(), LedgerError> {
-        self.conn.prepare_cached("SAVEPOINT operation")?.execute([])?;
+        run_cached(self.conn, "SAVEPOINT operation")?;
         let mark = self.pending.mark();
         let now_ms = (shared.clock)().as_millisecond();
         let backlog_max = *shared.backlog_max.read().unwrap_or_else(PoisonError::into_inner);
@@ -327,10 +332,10 @@ impl Group<'_> {
         }
         let keep = done.as_ref().is_ok_and(|done| done.keep);
         if !keep {
-            self.conn.prepare_cached("ROLLBACK TO operation")?.execute([])?;
+            run_cached(self.conn, "ROLLBACK TO operation")?;
             self.pending.rewind(mark);
         }
-        self.conn.prepare_cached("RELEASE operation")?.execute([])?;
+        run_cached(self.conn, "RELEASE operation")?;
         match done {
             Ok(done) => self.replies.push(done),
             // The panic hook has told where; the caller learns it by the drop of its reply.

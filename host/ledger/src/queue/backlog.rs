@@ -14,13 +14,17 @@ impl Tx<'_> {
     /// Counts an invocation that begins, with the bytes of its event. What comes from outside is
     /// refused when there is too much; what an invocation causes never is, it is bounded already.
     pub(super) fn add_to_backlog(&self, bytes: i64) -> Result<(), LedgerError> {
+        self.execute(
+            "UPDATE backlog SET invocations = invocations + 1, bytes = bytes + ?1",
+            [bytes],
+        )?;
+        if self.depth() != 0 {
+            return Ok(());
+        }
         let (invocations, all_bytes): (i64, i64) = self
-            .first(
-                "UPDATE backlog SET invocations = invocations + 1, bytes = bytes + ?1
-                 RETURNING invocations, bytes",
-                [bytes],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )?
+            .first("SELECT invocations, bytes FROM backlog", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
             .ok_or_else(|| LedgerError::Damaged("the backlog is not counted".to_owned()))?;
         let limit = self.backlog_max;
         for (what, got, limit) in [
@@ -28,7 +32,7 @@ impl Tx<'_> {
             ("bytes of events that have not been handled", all_bytes, limit.bytes),
         ] {
             let got = got.cast_unsigned();
-            if self.depth() == 0 && limit < got {
+            if limit < got {
                 return Err(LedgerError::Backlog { what, limit });
             }
         }

@@ -48,9 +48,8 @@ impl Tx<'_> {
         let mut event = Event::json(source, "backlot.child", Some(key.to_owned()), payload);
         event.time = self.now();
         let event_seq = self
-            .insert_event(&event)?
+            .insert_event(&event, 1)?
             .ok_or_else(|| LedgerError::Damaged(format!("event {} exists", event.id)))?;
-        self.execute("UPDATE events SET invocations = 1 WHERE seq = ?1", [event_seq])?;
         let id = InvocationId::new();
         self.execute(
             "INSERT INTO invocations

@@ -49,14 +49,11 @@ impl Tx<'_> {
         answer: &impl Serialize,
     ) -> Result<(), LedgerError> {
         let seq = self.fenced(&effect.fence)?;
-        let number: i64 = self
-            .first(
-                "UPDATE invocations SET effects = effects + 1 WHERE seq = ?1 RETURNING effects",
-                [seq],
-                |row| row.get(0),
-            )?
-            .unwrap_or(0);
-        at_most("effects", usize::try_from(number).unwrap_or(usize::MAX), EFFECTS_MAX)?;
+        let counted = self.execute(
+            "UPDATE invocations SET effects = effects + 1 WHERE seq = ?1 AND effects < ?2",
+            (seq, EFFECTS_MAX as i64),
+        )?;
+        at_most("effects", if counted == 0 { EFFECTS_MAX + 1 } else { 0 }, EFFECTS_MAX)?;
         let answer =
             serde_json::to_string(answer).map_err(|err| LedgerError::Invalid(err.to_string()))?;
         let subject = &effect.subject;

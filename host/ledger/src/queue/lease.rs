@@ -21,6 +21,16 @@ pub const LOST_MAX: i64 = 20;
 /// Attempts of an invocation whose record is kept.
 pub const ATTEMPTS_KEPT: i64 = 64;
 
+/// An invocation that can run now.
+struct Ready {
+    seq: i64,
+    /// How many of its attempts were lost in a row.
+    lost: i64,
+    token: i64,
+    /// How many there were.
+    attempt: i64,
+}
+
 impl Tx<'_> {
     /// Starts attempts of ready invocations, in the lane's order.
     pub(super) fn lease(
@@ -39,40 +49,42 @@ impl Tx<'_> {
         let mut ready = self.ready(lane, limit)?;
         // Ended here and not where the loss is noticed, which may be before anybody is there to be
         // told of it. One end may be that of others too, so the question is asked again.
-        while let Some((seq, lost)) = ready.iter().find(|(_, lost)| LOST_MAX <= *lost) {
+        while let Some(Ready { seq, lost, .. }) = ready.iter().find(|one| LOST_MAX <= one.lost) {
             let reason =
                 format!("{lost} attempts in a row were lost: the process died, or hung, in each");
             self.end(*seq, End::Failed(&reason))?;
             ready = self.ready(lane, limit)?;
         }
         let until_ms = after(self.now_ms(), lease);
-        ready.into_iter().map(|(seq, _)| self.start_attempt(seq, until_ms)).collect()
+        ready.into_iter().map(|ready| self.start_attempt(&ready, until_ms)).collect()
     }
 
-    /// Invocations that can run now, with how many of their attempts were lost in a row.
-    fn ready(&self, lane: Lane, limit: usize) -> Result<Vec<(i64, i64)>, LedgerError> {
+    /// Invocations that can run now.
+    fn ready(&self, lane: Lane, limit: usize) -> Result<Vec<Ready>, LedgerError> {
         let ready = self
             .sql(
-                "SELECT seq, lost FROM invocations
+                "SELECT seq, lost, token, attempt FROM invocations
                  WHERE lane = ?1 AND state = 0 AND due_ms IS NULL AND blocked_by IS NULL
                  ORDER BY rank, root_seq, seq LIMIT ?2",
             )?
-            .query_map((rows::lane(lane), limit as i64), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map((rows::lane(lane), limit as i64), |row| {
+                let (token, attempt) = (row.get(2)?, row.get(3)?);
+                Ok(Ready { seq: row.get(0)?, lost: row.get(1)?, token, attempt })
+            })?
             .collect::<Result<_, _>>()?;
         Ok(ready)
     }
 
-    fn start_attempt(&mut self, seq: i64, until_ms: i64) -> Result<Leased, LedgerError> {
-        let (token, number): (i64, i64) = self
-            .first(
-                "UPDATE invocations
-                 SET state = 1, token = token + 1, attempt = attempt + 1, lease_until_ms = ?2,
-                     started_ms = coalesce(started_ms, ?3)
-                 WHERE seq = ?1 RETURNING token, attempt",
-                (seq, until_ms, self.now_ms()),
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )?
-            .ok_or_else(|| LedgerError::Damaged(format!("no invocation in row {seq}")))?;
+    fn start_attempt(&mut self, ready: &Ready, until_ms: i64) -> Result<Leased, LedgerError> {
+        let Ready { seq, token, attempt, .. } = *ready;
+        let (token, number) = (token + 1, attempt + 1);
+        self.execute(
+            "UPDATE invocations
+             SET state = 1, token = ?4, attempt = ?5, lease_until_ms = ?2,
+                 started_ms = coalesce(started_ms, ?3)
+             WHERE seq = ?1",
+            (seq, until_ms, self.now_ms(), token, number),
+        )?;
         self.execute(
             "INSERT INTO attempts (invocation_seq, number, started_ms) VALUES (?1, ?2, ?3)",
             (seq, number, self.now_ms()),

@@ -168,10 +168,9 @@ impl Tx<'_> {
         event: &Event,
         version: Option<&str>,
     ) -> Result<InvocationId, LedgerError> {
-        let event_seq = self.insert_event(event)?.ok_or_else(|| {
+        let event_seq = self.insert_event(event, 1)?.ok_or_else(|| {
             LedgerError::Invalid(format!("an event with the id {} is there already", event.id))
         })?;
-        self.execute("UPDATE events SET invocations = 1 WHERE seq = ?1", [event_seq])?;
         let start = Start {
             function,
             event_seq,

@@ -32,38 +32,20 @@ impl Tx<'_> {
     /// Inserts the event and queues an invocation for each route, in this transaction. An event
     /// whose id is there already is not routed again.
     pub(crate) fn emit(&mut self, event: Event) -> Result<EventId, LedgerError> {
-        if let Some(event_seq) = self.insert_event(&event)? {
-            let routes = self.router.map_or_else(Vec::new, |router| router.route(&event));
-            self.enqueue(event_seq, &event, &routes)?;
-        }
+        let routes = self.router.map_or_else(Vec::new, |router| router.route(&event));
+        self.enqueue(&event, &routes)?;
         Ok(event.id)
     }
 
     /// As [`Tx::emit`], for an event that nobody misses when nobody wants it.
     pub(super) fn emit_if_wanted(&mut self, event: &Event) -> Result<(), LedgerError> {
         let routes = self.router.map_or_else(Vec::new, |router| router.route(event));
-        if !routes.is_empty()
-            && let Some(event_seq) = self.insert_event(event)?
-        {
-            self.enqueue(event_seq, event, &routes)?;
-        }
-        Ok(())
+        if routes.is_empty() { Ok(()) } else { self.enqueue(event, &routes) }
     }
 
-    fn enqueue(
-        &mut self,
-        event_seq: i64,
-        event: &Event,
-        routes: &[Route],
-    ) -> Result<(), LedgerError> {
+    fn enqueue(&mut self, event: &Event, routes: &[Route]) -> Result<(), LedgerError> {
         at_most("routes of one event", routes.len(), ROUTES_MAX)?;
-        if routes.is_empty() {
-            return Ok(());
-        }
-        self.execute(
-            "UPDATE events SET invocations = ?2 WHERE seq = ?1",
-            (event_seq, routes.len() as i64),
-        )?;
+        let Some(event_seq) = self.insert_event(event, routes.len())? else { return Ok(()) };
         for route in routes {
             let delay_ms = i64::try_from(route.delay.as_millis()).unwrap_or(i64::MAX);
             self.start(&Start {
@@ -79,14 +61,20 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The row number of a new event; None when its id is known.
-    pub(super) fn insert_event(&self, event: &Event) -> Result<Option<i64>, LedgerError> {
+    /// The row number of a new event that so many invocations will be of; None when its id is
+    /// known.
+    pub(super) fn insert_event(
+        &self,
+        event: &Event,
+        invocations: usize,
+    ) -> Result<Option<i64>, LedgerError> {
         at_most("event bytes", event.bytes(), EVENT_BYTES_MAX)?;
-        self.first(
+        let inserted = self.execute(
             "INSERT INTO events
-             (id, source, kind, subject, time_ms, content_type, accepted_ms, depth, bytes, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-             ON CONFLICT DO NOTHING RETURNING seq",
+             (id, source, kind, subject, time_ms, content_type, accepted_ms, depth, invocations,
+              bytes, data)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT DO NOTHING",
             params![
                 event.id.as_str(),
                 event.source,
@@ -96,11 +84,12 @@ impl Tx<'_> {
                 event.content_type,
                 self.now_ms(),
                 self.depth(),
+                invocations as i64,
                 event.bytes() as i64,
                 event.data,
             ],
-            |row| row.get(0),
-        )
+        )?;
+        Ok((inserted == 1).then(|| self.conn().last_insert_rowid()))
     }
 
     /// Queues a root invocation. At the end of too long a chain of events it is a dead letter from
