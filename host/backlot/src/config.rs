@@ -72,6 +72,7 @@ pub(crate) struct Queue {
 pub(crate) struct History {
     pub(crate) days: u64,
     pub(crate) invocations_max: u64,
+    pub(crate) megabytes_max: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -57,6 +57,7 @@ async fn serve_until_stopped(
     let retention = Retention {
         age_max: Duration::from_secs(config.history.days.saturating_mul(86_400)),
         roots_max: u32::try_from(config.history.invocations_max).unwrap_or(u32::MAX),
+        bytes_max: config.history.megabytes_max.saturating_mul(MIB),
     };
     tokio::spawn(history::keep(node.ledger.clone(), retention, stop.clone()));
     let credentials = credentials::load_or_create(&config.data)?;

@@ -42,7 +42,7 @@ pub use finish::{
     RESULT_BYTES_MAX,
 };
 pub use lease::{ATTEMPTS_KEPT, LEASE_MAX, LOST_MAX};
-pub use retention::Retention;
+pub use retention::{ROW_BYTES, Retention};
 pub use route::ROUTES_MAX;
 pub use tree::{ENDING_RESULT_BYTES_MAX, FUNCTION_FAILED, FUNCTION_SUCCEEDED};
 pub use view::PAGE_MAX;

@@ -146,6 +146,12 @@ pub(crate) const KEYS: &[Key] = &[
         Some("100000"),
         "how many ended invocations are kept, those that others started not counted",
     ),
+    key(
+        "history.megabytes_max",
+        Kind::Int(0..=1_048_576),
+        Some("2048"),
+        "how much of them is kept, with their events, results, effects and logs, in MiB",
+    ),
     key("encoder.slots", Kind::Int(1..=256), None, "parts encoded at once; unset: one a core"),
     key("encoder.niceness", Kind::Int(0..=19), Some("10"), "nice value of the encoding threads"),
     key(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use crate::LedgerError;
 use crate::tx::Tx;
@@ -17,7 +17,13 @@ pub struct Retention {
     pub age_max: Duration,
     /// Ended roots kept; beyond that the oldest are deleted.
     pub roots_max: u32,
+    /// Bytes of their events, results, logs, effects and memories, those of their children too, and
+    /// [`ROW_BYTES`] for each invocation; beyond that the oldest roots are deleted.
+    pub bytes_max: u64,
 }
+
+/// What the rows of an invocation and their indexes take beside what is in them, about.
+pub const ROW_BYTES: u64 = 1_024;
 
 /// What one step did.
 pub(super) struct Step {
@@ -38,14 +44,46 @@ pub(super) fn newest_superfluous(
     conn: &Connection,
     retention: Retention,
 ) -> Result<Option<EndedAt>, LedgerError> {
-    let found = conn
+    let mut newest_first = conn.prepare_cached(
+        "SELECT ended_ms, seq FROM invocations WHERE parent_seq IS NULL AND state >= 3
+         ORDER BY ended_ms DESC, seq DESC",
+    )?;
+    let mut roots = newest_first.query([])?;
+    let (mut count, mut bytes) = (0_u32, 0_u64);
+    while let Some(row) = roots.next()? {
+        let root = EndedAt { ms: row.get(0)?, seq: row.get(1)? };
+        count = count.saturating_add(1);
+        bytes = bytes.saturating_add(bytes_of_tree(conn, root.seq)?);
+        if retention.roots_max < count || retention.bytes_max < bytes {
+            return Ok(Some(root));
+        }
+    }
+    Ok(None)
+}
+
+/// What a root and all below it take. Lengths are read, not what is so long.
+fn bytes_of_tree(conn: &Connection, root_seq: i64) -> Result<u64, LedgerError> {
+    let (rows, bytes): (i64, i64) = conn
         .prepare_cached(
-            "SELECT ended_ms, seq FROM invocations WHERE parent_seq IS NULL AND state >= 3
-             ORDER BY ended_ms DESC, seq DESC LIMIT 1 OFFSET ?1",
+            "WITH tree AS (
+                 SELECT seq, event_seq, result FROM invocations WHERE seq = ?1
+                 UNION ALL
+                 SELECT seq, event_seq, result FROM invocations WHERE root_seq = ?1
+             )
+             SELECT count(*), coalesce(sum(
+                 coalesce(octet_length(result), 0)
+                 + (SELECT bytes FROM events WHERE seq = event_seq)
+                 + (SELECT coalesce(sum(octet_length(lines)), 0) FROM logs
+                    WHERE invocation_seq = tree.seq)
+                 + (SELECT coalesce(sum(octet_length(answer) + octet_length(subject)), 0)
+                    FROM effects WHERE invocation_seq = tree.seq)
+                 + (SELECT coalesce(sum(octet_length(value)), 0) FROM memories
+                    WHERE invocation_seq = tree.seq)), 0)
+             FROM tree",
         )?
-        .query_row([retention.roots_max], |row| Ok(EndedAt { ms: row.get(0)?, seq: row.get(1)? }))
-        .optional()?;
-    Ok(found)
+        .query_row([root_seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (rows, bytes) = (rows.cast_unsigned(), bytes.cast_unsigned());
+    Ok(bytes.saturating_add(rows.saturating_mul(ROW_BYTES)))
 }
 
 impl Tx<'_> {

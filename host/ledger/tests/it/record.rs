@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use backlot_ledger::{
     AttemptEnd, Cost, Effects, Event, InvocationFilter, Lane, LedgerError, LogLine, LogSource,
-    Outcome, Progress, Retention, State,
+    Outcome, Progress, ROW_BYTES, Retention, State,
 };
+use jiff::Timestamp;
 
 use crate::support::{Bed, POLICY, end};
 
-const KEEP_ALL: Retention = Retention { age_max: Duration::MAX, roots_max: u32::MAX };
+const KEEP_ALL: Retention =
+    Retention { age_max: Duration::MAX, roots_max: u32::MAX, bytes_max: u64::MAX };
 
 #[tokio::test]
 async fn each_attempt_leaves_its_record() {
@@ -152,6 +154,64 @@ async fn more_than_the_count_to_keep_is_pruned_oldest_first() {
     let retention = Retention { roots_max: 0, ..KEEP_ALL };
     assert_eq!(bed.ledger.prune(retention).await.unwrap(), 3);
     assert!(bed.ledger.event(&event.id).await.unwrap().is_some(), "the other still needs it");
+}
+
+#[tokio::test]
+async fn more_bytes_than_are_to_be_kept_are_pruned_oldest_first() {
+    const KIB: usize = 1024;
+    let bed = Bed::new();
+    // Each with 100 KiB in another place: result, memory, logs, and the result of a child.
+    let of_result = bed.root("job", "result").await;
+    bed.finish(&of_result.fence, Outcome::Succeeded(Some(vec![b'x'; 100 * KIB]))).await;
+    let of_memory = bed.root("job", "memory").await;
+    bed.ledger.remember(&of_memory.fence, "name", vec![0; 100 * KIB]).await.unwrap();
+    bed.finish(&of_memory.fence, Outcome::Succeeded(None)).await;
+    let of_logs = bed.root("job", "logs").await;
+    let line = LogLine {
+        time: Timestamp::UNIX_EPOCH,
+        source: LogSource::Stdout,
+        text: "x".repeat(100 * KIB),
+    };
+    let logged = AttemptEnd { logs: vec![line], ..end(Outcome::Succeeded(None)) };
+    bed.ledger.finish(&of_logs.fence, logged).await.unwrap();
+    let parent = bed.root("job", "child").await;
+    bed.child(&parent.fence, "1").await;
+    let child = bed.lease(Lane::Children, 1).await.remove(0);
+    bed.finish(&child.fence, Outcome::Succeeded(Some(vec![b'x'; 100 * KIB]))).await;
+    bed.finish(&parent.fence, Outcome::Succeeded(None)).await;
+
+    let kept = async || {
+        let roots = bed.all().await.into_iter().filter(|found| found.parent.is_none());
+        roots.map(|found| found.event_subject.unwrap()).collect::<Vec<_>>()
+    };
+    let up_to = |kib: usize| Retention { bytes_max: (kib * KIB) as u64, ..KEEP_ALL };
+    for (kib, pruned, left) in [
+        (420, 0, vec!["child", "logs", "memory", "result"]),
+        (399, 1, vec!["child", "logs", "memory"]),
+        (220, 1, vec!["child", "logs"]),
+        (150, 1, vec!["child"]),
+        (99, 1, vec![]),
+    ] {
+        assert_eq!(bed.ledger.prune(up_to(kib)).await.unwrap(), pruned, "{kib} KiB");
+        assert_eq!(kept().await, left, "{kib} KiB");
+    }
+}
+
+#[tokio::test]
+async fn what_a_row_takes_is_about_what_the_file_grows_by() {
+    const ROOTS: u64 = 1_000;
+    let bed = Bed::new();
+    for n in 0..ROOTS {
+        let leased = bed.root("job", &n.to_string()).await;
+        let effect = Effects::new(leased.fence.clone()).next("publish", String::new(), &[]);
+        bed.ledger.publish_once(&effect, bed_event("nowhere")).await.unwrap();
+        bed.finish(&leased.fence, Outcome::Succeeded(None)).await;
+    }
+    // Closed, so that the log is in the file.
+    let Bed { ledger, dir, .. } = bed;
+    drop(ledger);
+    let grown = std::fs::metadata(dir.path().join("backlot.db")).unwrap().len() / ROOTS;
+    assert!((ROW_BYTES / 2..ROW_BYTES * 2).contains(&grown), "{grown} bytes a root");
 }
 
 fn bed_event(kind: &str) -> Event {
