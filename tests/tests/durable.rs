@@ -159,6 +159,19 @@ fn an_encode_whose_part_is_killed_again_and_again_is_given_up() {
         server = probe::start(folder.path(), &settings).unwrap();
     }
     given_up(&server, "20 attempts in a row were lost");
+
+    // What had been made is gone: run again it fails at once, and says how it would not.
+    let all = server.invocations().unwrap();
+    let root = all.iter().find(|run| run["state"] == "failed" && run["parent"].is_null());
+    let id = root.unwrap()["id"].as_str().unwrap().to_owned();
+    run(Command::new(backlot())
+        .args(["replay", &id, "--http", &server.ready.http, "--data"])
+        .arg(folder.path().join("data")))
+    .unwrap();
+    let all = wait_for("quiet", SETTLED_MAX, || server.quiet()).unwrap();
+    let root = all.iter().find(|run| run["id"] == id.as_str()).unwrap();
+    assert_eq!(root["state"], "failed");
+    assert!(root["reason"].as_str().unwrap().ends_with("replay with --fresh)"), "{root}");
     server.stop().unwrap();
 }
 

@@ -24,6 +24,8 @@ const SOUND_KEY: &str = "audio-";
 /// How often the parent looks at its children: it is woken when the next sixteenth has ended, so
 /// that it sees a failure before all of the work is done.
 const WAITS: usize = 16;
+/// Why an encoding that failed cannot go on where it was.
+const TIDIED: &str = "what was made is gone: to encode anew, replay with --fresh";
 /// Longer and shorter side of a poster, in pixels.
 const POSTER_SIDES_PX: (u32, u32) = (1_280, 720);
 
@@ -31,6 +33,10 @@ const POSTER_SIDES_PX: (u32, u32) = (1_280, 720);
 pub fn created(event: &Event) -> Result<Option<Vec<u8>>, Fault> {
     let (upload, source) = read_event(event)?;
     let id = names::content_id(&upload.bucket, &upload.key);
+    if let Some(reason) = recall::<String>("failed")? {
+        fail(&id, &source, &reason)?;
+        return Err(Fault::Publisher(format!("{reason} ({TIDIED})")));
+    }
     match film(&upload, &source, &id) {
         Ok(content) => Ok(Some(content)),
         Err(Fault::Gone) => {
@@ -38,12 +44,18 @@ pub fn created(event: &Event) -> Result<Option<Vec<u8>>, Fault> {
             Ok(None)
         }
         Err(Fault::Publisher(reason)) => {
-            remove_build(&id)?;
-            announce::failed(&id, &source, &reason)?;
+            remember("failed", &reason)?;
+            fail(&id, &source, &reason)?;
             Err(Fault::Publisher(reason))
         }
         Err(passing) => Err(passing),
     }
+}
+
+/// Nothing of it is left, and the publisher is told.
+fn fail(id: &str, source: &SourceNote, reason: &str) -> Result<(), Fault> {
+    remove_build(id)?;
+    announce::failed(id, source, reason)
 }
 
 /// An upload was deleted: what was being made of it goes, what is published stays.
@@ -95,6 +107,11 @@ fn film(upload: &Upload, source: &SourceNote, id: &str) -> Result<Vec<u8>, Fault
         announce::ready(id, &pointer.content)?;
         tidy(&keys, pointer.previous.as_deref())?;
         return Ok(pointer.content.clone());
+    }
+
+    // What an earlier run stored is not stored again.
+    if !store::is_stored(&plan.index)? {
+        return Err(gone(&plan.index));
     }
 
     // Encode: one child a part, one an audio track.
@@ -189,8 +206,7 @@ fn outcomes<T: DeserializeOwned>(ids: &[String], others: &[String]) -> Result<Ve
         let reason = match outcome.ending {
             Ending::Succeeded(Some(key)) => {
                 let key = String::from_utf8_lossy(&key);
-                let stored = store::get(&key)?
-                    .ok_or_else(|| Fault::Passing(format!("what {key} told is missing")))?;
+                let stored = store::get(&key)?.ok_or_else(|| gone(&key))?;
                 answers.push(serde_json::from_slice(&stored)?);
                 continue;
             }
@@ -206,6 +222,11 @@ fn outcomes<T: DeserializeOwned>(ids: &[String], others: &[String]) -> Result<Ve
         return Err(Fault::Publisher(reason));
     }
     Ok(answers)
+}
+
+/// Part of the work is not where it was stored.
+fn gone(key: &str) -> Fault {
+    Fault::Publisher(format!("{key} is missing ({TIDIED})"))
 }
 
 fn cancel(ids: &[String]) -> Result<(), Fault> {

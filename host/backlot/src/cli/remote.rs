@@ -209,7 +209,7 @@ pub(crate) struct Again {
 #[command(group(one_of("which", ["ids", "state"])))]
 pub(crate) struct ReplayArgs {
     /// Ids of ended invocations
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", conflicts_with_all = ["function", "kind", "subject", "since"])]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: Filter,
