@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use crate::error::at_most;
 use crate::tx::Tx;
 use crate::{
-    Attempt, AttemptEnd, Backlog, Effect, EffectRecord, Ending, Event, EventId, Fence, Invocation,
-    InvocationFilter, InvocationId, Lane, Leased, Ledger, LedgerError, LogLine, Outcome, Replay,
+    Attempt, AttemptEnd, Backlog, Cost, Effect, EffectRecord, Ending, Event, EventId, Fence,
+    Invocation, InvocationFilter, InvocationId, Lane, Leased, Ledger, LedgerError, LogLine,
+    Outcome, Replay,
 };
 
 mod backlog;
@@ -193,6 +194,22 @@ impl Ledger {
         }
         let fence = fence.clone();
         self.write(move |tx| tx.finish(&fence, end)).await
+    }
+
+    /// What an attempt cost and said whose invocation was cancelled while it ran, for the record.
+    ///
+    /// # Errors
+    /// [`LedgerError::Fenced`] for an attempt that is over for another reason, and for one whose
+    /// invocation was replayed since.
+    pub async fn leave(
+        &self,
+        fence: &Fence,
+        cost: Cost,
+        logs: Vec<LogLine>,
+        version: String,
+    ) -> Result<(), LedgerError> {
+        let fence = fence.clone();
+        self.write(move |tx| tx.leave(&fence, cost, &logs, &version)).await
     }
 
     /// Ends an invocation and the whole tree below it. Nothing happens when it has ended.

@@ -108,7 +108,14 @@ pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
     let Some(outcome) = outcome else {
         shared.progress.end(&fence.invocation);
         tracing::debug!(invocation = %fence.invocation, "attempt was ended by the ledger");
-        return;
+        let left = shared.ledger.leave(&fence, used.cost, log.take(), version.id().to_owned());
+        return match left.await {
+            // It was not cancelled but lost: its successor tells the story.
+            Ok(()) | Err(LedgerError::Fenced(_)) => {}
+            Err(err) => {
+                tracing::warn!(invocation = %fence.invocation, %err, "an attempt's log is lost");
+            }
+        };
     };
     if let Outcome::Trapped(reason) | Outcome::Rejected(reason) | Outcome::Retry { reason, .. } =
         &outcome

@@ -11,7 +11,7 @@ use crate::error::at_most;
 use crate::tx::Tx;
 use crate::{
     AttemptEnd, AttemptOutcome, Change, Cost, Fence, InvocationId, LedgerError, LogLine, LogSource,
-    Outcome, Progress, RetryPolicy, rows,
+    Outcome, Progress, RetryPolicy, State, rows,
 };
 
 /// Largest result of a handler (the bound that the guests' contract states).
@@ -186,32 +186,66 @@ impl Tx<'_> {
                 end.version
             ],
         )?;
+        self.add_cost(ended.seq, end.cost, progress(&end.progress)?)?;
+        self.keep_logs(ended.seq, ended.number, &end.logs)
+    }
+
+    /// Completes the record of an attempt that was cancelled: what it cost and said. Of any other
+    /// attempt that is over nothing is kept.
+    pub(super) fn leave(
+        &mut self,
+        fence: &Fence,
+        cost: Cost,
+        logs: &[LogLine],
+        version: &str,
+    ) -> Result<(), LedgerError> {
+        // The end of a running invocation raises its token once, and nothing does after that.
+        let cancelled = self.first(
+            "SELECT seq, attempt FROM invocations WHERE id = ?1 AND token = ?2 + 1 AND state = ?3",
+            (fence.invocation.as_str(), fence.token.cast_signed(), rows::state(State::Cancelled)),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let Some((seq, number)) = cancelled else {
+            return Err(LedgerError::Fenced(fence.invocation.clone()));
+        };
+        let Cost { cpu_ms, bytes_in, bytes_out } = cost;
+        let [cpu_ms, bytes_in, bytes_out] = [cpu_ms, bytes_in, bytes_out].map(stored);
+        self.execute(
+            "UPDATE attempts SET cpu_ms = ?3, bytes_in = ?4, bytes_out = ?5, version = ?6
+             WHERE invocation_seq = ?1 AND number = ?2",
+            (seq, number, cpu_ms, bytes_in, bytes_out, version),
+        )?;
+        self.add_cost(seq, cost, None)?;
+        self.keep_logs(seq, number, logs)
+    }
+
+    fn add_cost(&self, seq: i64, cost: Cost, progress: Option<String>) -> Result<(), LedgerError> {
+        let Cost { cpu_ms, bytes_in, bytes_out } = cost;
+        let [cpu_ms, bytes_in, bytes_out] = [cpu_ms, bytes_in, bytes_out].map(stored);
         self.execute(
             "UPDATE invocations
              SET cpu_ms = min(cpu_ms + ?2, ?6), bytes_in = min(bytes_in + ?3, ?6),
                  bytes_out = min(bytes_out + ?4, ?6), progress = coalesce(?5, progress)
              WHERE seq = ?1",
-            params![
-                ended.seq,
-                cpu_ms,
-                bytes_in,
-                bytes_out,
-                progress(&end.progress)?,
-                stored(u64::MAX)
-            ],
+            (seq, cpu_ms, bytes_in, bytes_out, progress, stored(u64::MAX)),
         )?;
-        if end.logs.is_empty() {
+        Ok(())
+    }
+
+    fn keep_logs(&self, seq: i64, number: i64, lines: &[LogLine]) -> Result<(), LedgerError> {
+        if lines.is_empty() {
             return Ok(());
         }
         self.execute(
-            "INSERT INTO logs (invocation_seq, number, lines) VALUES (?1, ?2, ?3)",
-            (ended.seq, ended.number, json(&last_lines(&end.logs))?),
+            "INSERT INTO logs (invocation_seq, number, lines) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO NOTHING",
+            (seq, number, json(&last_lines(lines))?),
         )?;
         self.execute(
             "DELETE FROM logs WHERE seq IN (
                  SELECT seq FROM logs WHERE invocation_seq = ?1
                  ORDER BY number DESC LIMIT -1 OFFSET ?2)",
-            (ended.seq, LOG_ATTEMPTS_KEPT),
+            (seq, LOG_ATTEMPTS_KEPT),
         )?;
         Ok(())
     }

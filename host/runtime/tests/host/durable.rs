@@ -116,6 +116,27 @@ async fn a_cancelled_tree_ends_with_its_running_children() {
 }
 
 #[tokio::test]
+async fn what_a_cancelled_attempt_said_and_cost_is_kept() {
+    let host = Host::with(|_, manifest| manifest.grants.publish = true).await;
+    let id = host.publish("probe", "program say hello; publish told x; work 60000").await;
+    let soon = Duration::from_millis(5);
+    while host.ledger.effects(&id, 0).await.unwrap().is_empty() {
+        tokio::time::sleep(soon).await;
+    }
+    host.ledger.cancel(&id).await.unwrap();
+    let logs = loop {
+        match host.ledger.logs(&id).await.unwrap() {
+            none if none.is_empty() => tokio::time::sleep(soon).await,
+            some => break some,
+        }
+    };
+    assert!(logs.iter().any(|line| line.text.contains("hello")), "{logs:?}");
+    let attempt = host.ledger.attempts(&id).await.unwrap().remove(0);
+    assert_eq!(attempt.outcome, Some(AttemptOutcome::Cancelled));
+    assert!(attempt.version.is_some());
+}
+
+#[tokio::test]
 async fn a_shutdown_releases_what_runs_and_counts_no_failure() {
     let mut host = Host::start().await;
     let mut changes = host.ledger.changes();
