@@ -8,6 +8,7 @@
 
 mod blobs;
 mod buckets;
+mod changes;
 mod error;
 mod listing;
 mod lists;
@@ -19,6 +20,7 @@ mod types;
 mod uploads;
 mod write;
 
+pub use changes::{CHANGES_MAX, ChangeKind, ChangesPage, ChangesQuery, ObjectChange};
 pub use error::IndexError;
 pub use notice::{CREATED, REMOVED, VERSION_REMOVED};
 pub use read::Content;

@@ -341,8 +341,10 @@ impl Ledger {
             let step = self.write(move |tx| tx.prune_step(retention.age_max, superfluous)).await?;
             roots += step.roots;
             if step.done {
-                return Ok(roots);
+                break;
             }
         }
+        while !self.write(move |tx| tx.forget_old_removals(retention.age_max)).await? {}
+        Ok(roots)
     }
 }

@@ -11,8 +11,10 @@ const APPLICATION_ID: i64 = 0x424B_4C47;
 
 /// One migration; its place in the list, counted from 1, is the format it leads to. A step that
 /// was released is never edited: a later change is a new step.
-const STEPS: &[&[&str]] =
-    &[&[include_str!("schema/queue.sql"), include_str!("schema/objects.sql")]];
+const STEPS: &[&[&str]] = &[
+    &[include_str!("schema/queue.sql"), include_str!("schema/objects.sql")],
+    &[include_str!("schema/changes.sql")],
+];
 
 /// The database's format; 0 for one that is empty. Refuses what is not ours, or too new.
 pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {

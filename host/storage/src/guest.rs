@@ -4,6 +4,8 @@
 //! is answered and told to the owner of the audit log. Whatever changes something is an [`Effect`]:
 //! an attempt that is over changes nothing, and what an earlier attempt did is not done again.
 
+mod changes;
+
 use backlot_bindings::backlot::storage::objects as wit;
 use backlot_ledger::{Effect, Effects, Fence, crash};
 use bytes::Bytes;

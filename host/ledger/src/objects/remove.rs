@@ -6,7 +6,7 @@ use super::rows::{BucketRow, find_bucket, named, newest, resolve, tags_column};
 use super::write::{Origin, check_target, insert, make_room, record, recorded, remove_row};
 use super::{
     BlobId, Committed, Conditions, Deleted, IndexError, NULL_VERSION, ObjectHeaders, ObjectInfo,
-    ObjectRef, Pairs, Versioning, blobs, notice,
+    ObjectRef, Pairs, Versioning, blobs, changes, notice,
 };
 use crate::Ledger;
 use crate::tx::Tx;
@@ -110,6 +110,7 @@ fn remove_version(
         return Ok(Deleted { version_id, ..Deleted::default() });
     };
     remove_row(tx, found.seq, garbage)?;
+    changes::removed(tx, &found.info)?;
     if found.info.is_latest
         && let Some(next) = newest(tx.conn(), bucket, key)?
     {

@@ -214,3 +214,44 @@ async fn a_call_that_failed_did_nothing_and_is_the_same_call_again() {
     assert!(compose_later(&mut Guest::new(&bed, fence.clone())).await);
     assert_eq!(bed.ledger.effects(&fence.invocation, 0).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn changes_are_shown_where_a_grant_allows_reading() {
+    use backlot_bindings::backlot::storage::changes::{Host as Changes, Kind};
+    let bed = Bed::new().await;
+    let fence = running(&bed).await;
+    for key in ["in/a", "secret/b", "out/c"] {
+        bed.put(key, "x").await;
+    }
+    let mut guest = Guest::new(&bed, fence);
+    let mut view = guest.view();
+    let all = Changes::read(&mut view, None, None, String::new(), 100).await.unwrap().unwrap();
+    let keys: Vec<_> = all.changes.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!(keys, ["in/film", "in/a", "out/c"]);
+    assert!(all.changes.iter().all(|change| change.kind == Kind::Created));
+    assert_eq!(all.cursor, view.end().await.unwrap().unwrap());
+    let page =
+        Changes::read(&mut view, Some("1".into()), Some("films".into()), "in/a".into(), 1).await;
+    assert_eq!(page.unwrap().unwrap().changes[0].key, "in/a");
+    for (cursor, bucket, prefix, limit) in [
+        (None, Some("films"), "secret/", 1),
+        (None, Some("other"), "", 1),
+        (Some("x"), None, "", 1),
+        (None, None, "", 0),
+        (None, None, "", 1_001),
+    ] {
+        let (cursor, bucket) = (cursor.map(str::to_owned), bucket.map(str::to_owned));
+        let refused = Changes::read(&mut view, cursor, bucket, prefix.into(), limit)
+            .await
+            .unwrap()
+            .unwrap_err();
+        match (prefix, limit) {
+            ("secret/", _) => assert!(matches!(refused, Error::Denied(_)), "{refused:?}"),
+            (_, 1) => {
+                assert!(matches!(refused, Error::Denied(_) | Error::Invalid(_)), "{refused:?}")
+            }
+            _ => assert!(matches!(refused, Error::OverLimit(_)), "{refused:?}"),
+        }
+    }
+    assert_eq!(guest.denials.lock().unwrap().len(), 2);
+}

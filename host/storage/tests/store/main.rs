@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
 mod bodies;
+mod changes;
 mod crash;
 mod guest;
 mod lists;
