@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod context;
 mod counters;
+mod crowd;
 mod grant;
 mod handler;
 mod incoming;

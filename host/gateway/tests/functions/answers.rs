@@ -283,3 +283,39 @@ async fn the_end_of_the_host_waits_for_answers() {
     drop(connection);
     assert_eq!(ended.await.unwrap().cut_off, 0);
 }
+
+#[tokio::test]
+async fn requests_of_one_instance_run_side_by_side() {
+    let host = Host::of(&WEB3, "[http]\nreuse = 1000\nconcurrency = 8\ntimeout_secs = 2").await;
+    let started = Instant::now();
+    let slept = futures::future::join_all((0..8).map(|_| host.get("/sleep/400"))).await;
+    assert!(slept.iter().all(|answer| answer.text() == "slept"));
+    assert!(started.elapsed() < Duration::from_millis(1_600), "{:?}", started.elapsed());
+    // They had one instance, which goes on.
+    assert_eq!(host.get("/served").await.text(), "9");
+    // A ninth at once needs another.
+    let served = futures::future::join_all((0..9).map(|_| host.get("/sleep/300"))).await;
+    assert!(served.iter().all(|answer| answer.text() == "slept"));
+    // One that computes without end takes the others with it, in time, and nobody after them.
+    let (spun, slept) = tokio::join!(host.get("/spin"), host.get("/sleep/100"));
+    assert_eq!(spun.status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(slept.status == StatusCode::GATEWAY_TIMEOUT || slept.text() == "slept");
+    assert_eq!(host.get("/hello").await.text(), "hello");
+    // A trap ends all that share the instance.
+    let answer = host.get("/trap").await;
+    check_failure(&answer, StatusCode::BAD_GATEWAY, "the function failed\n");
+    assert_eq!(host.get("/served").await.text(), "1");
+}
+
+#[tokio::test]
+async fn bodies_of_one_instance_end_as_they_should() {
+    let host = Host::of(&WEB3, "[http]\nreuse = 1000\nconcurrency = 8").await;
+    let (long, dripped) = tokio::join!(host.get("/bytes/3000000"), host.get("/drip/20/10"));
+    assert_eq!((long.body.len(), long.whole), (3_000_000, true));
+    assert!(dripped.whole && dripped.text().ends_with("19\n"));
+    let (broken, other) = tokio::join!(host.get("/trap-after"), host.get("/drip/100/20"));
+    assert!(broken.status == StatusCode::BAD_GATEWAY || !broken.whole, "{broken:?}");
+    // It was in the same instance, or in one that was begun after that.
+    assert!(!other.whole || other.text().ends_with("99\n"));
+    assert_eq!(host.get("/hello").await.text(), "hello");
+}

@@ -20,13 +20,14 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi_http::WasiBody;
 
 use super::body::{AnswerBody, Pace, Stream, Tally};
 use super::counters::End;
+use super::crowd::{self, Handled, Job, NewCrowd};
 use super::handler::HttpHandler;
 use super::incoming::{self, RequestFault};
 use super::instance::{AnswerTo, Instance};
@@ -44,6 +45,9 @@ const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
 /// One of 0.3 writes the body of its answer as a task within the guest, whose turn comes with the
 /// next poll; most are done then.
 const LAST_WORDS_POLLS: usize = 2;
+
+/// Crowds that a request is given to, one after the other, while each ends before its turn comes.
+const CROWDS_TRIED: usize = 3;
 
 /// Answers HTTP requests with the functions whose routes they match. Clones are the same one.
 #[derive(Clone)]
@@ -101,15 +105,15 @@ impl HttpFunctions {
         };
         let tally = Tally { counters: handler.counters.clone(), started, end: None };
         let (sender, mut head) = oneshot::channel();
-        let mut guest: Guest = Box::pin(run(
-            self.shared.clone(),
-            version.clone(),
-            request,
-            sender,
-            progress.clone(),
-            places,
-        ));
         let deadline = started + settings.timeout();
+        let (shared, version_of_guest) = (self.shared.clone(), version.clone());
+        let mut guest: Guest = if handler.crowded() {
+            progress.hold(places);
+            let (answer, progress) = (sender, progress.clone());
+            Box::pin(join_crowd(shared, version_of_guest, request, answer, progress, deadline))
+        } else {
+            Box::pin(run(shared, version_of_guest, request, sender, progress.clone(), places))
+        };
         let mut alarm = pin!(sleep_until(deadline));
         let mut answer = None;
         let reached = poll_fn(|cx| {
@@ -205,6 +209,53 @@ async fn run(
         tokio::spawn(look_after_idle(version.clone()));
     }
     Ok(())
+}
+
+/// Answer one request among others in the same instance.
+async fn join_crowd(
+    shared: Arc<Shared>,
+    version: Arc<Version>,
+    mut request: Request<WasiBody>,
+    mut answer: AnswerTo,
+    progress: Arc<Progress>,
+    deadline: Instant,
+) -> Result<(), End> {
+    let Some(handler) = &version.http else { return Err(End::Failed) };
+    for _ in 0..CROWDS_TRIED {
+        let (jobs, seat, new) = handler.crowds.seat(handler);
+        progress.hold(seat);
+        if let Some(new) = new {
+            tokio::spawn(run_crowd(shared.clone(), version.clone(), new));
+        }
+        let (done, handled) = oneshot::channel();
+        let job = Job { request, answer, progress: progress.clone(), deadline, done };
+        let sent = jobs.send(job).await;
+        drop(jobs);
+        let not_begun = match sent {
+            Ok(()) => handled.await,
+            Err(mpsc::error::SendError(job)) => Ok(Handled::NotBegun(job.request, job.answer)),
+        };
+        match not_begun {
+            Ok(Handled::Done) => return Ok(()),
+            Ok(Handled::NotBegun(again, to)) => (request, answer) = (again, to),
+            Err(oneshot::Canceled) => break,
+        }
+    }
+    Err(progress.failure().unwrap_or(End::Failed))
+}
+
+async fn run_crowd(shared: Arc<Shared>, version: Arc<Version>, crowd: NewCrowd) {
+    let Some(handler) = &version.http else { return };
+    let ended = match Instance::start(&shared, handler).await {
+        Ok(instance) => crowd::run(handler, instance, crowd, version.superseded.cancelled()).await,
+        Err(err) => {
+            handler.crowds.close(crowd.id);
+            return report(handler, &err, None);
+        }
+    };
+    if let Err((err, instance)) = ended {
+        report(handler, &err, instance.refusal().as_deref());
+    }
 }
 
 /// Drops idle instances in time, until there are none.

@@ -1,5 +1,6 @@
 //! The HTTP side of a version: its component, its place for requests, its idle instances.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use super::counters::Counters;
+use super::crowd::Crowds;
 use super::instance::Instance;
 use super::profile::Profile;
 use crate::manifest::Manifest;
@@ -19,6 +21,8 @@ pub(crate) struct HttpHandler {
     /// One permit a request at work.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) crowds: Crowds,
+    crowds_begun: AtomicU64,
     idle: Mutex<IdlePool>,
 }
 
@@ -45,8 +49,20 @@ impl HttpHandler {
             profile: Arc::new(Profile::new(manifest, version)),
             slots: Arc::new(Semaphore::new(requests_max)),
             counters: Arc::default(),
+            crowds: Crowds::default(),
+            crowds_begun: AtomicU64::new(0),
             idle: Mutex::default(),
         }
+    }
+
+    /// Whether an instance serves several requests at once. Of 0.2 it cannot.
+    pub(crate) fn crowded(&self) -> bool {
+        matches!(self.pre, ProxyPre::P3(_)) && 1 < self.profile.settings.concurrency
+    }
+
+    /// A number for a new crowd.
+    pub(crate) fn next_crowd(&self) -> u64 {
+        self.crowds_begun.fetch_add(1, Ordering::Relaxed)
     }
 
     /// An instance that may be used again, the one that was used last.

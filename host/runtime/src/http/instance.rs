@@ -1,10 +1,12 @@
-//! A guest instance that answers HTTP requests, one at a time.
+//! A guest instance that answers HTTP requests.
 
 use std::future::{pending, poll_fn};
+use std::task::{Context, Poll};
 
 use backlot_encoding::guest::EncodingCtx;
 use backlot_storage::guest::StorageCtx;
 use futures::channel::oneshot;
+use wasmtime::component::Accessor;
 use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy, Request, Response};
 
@@ -27,6 +29,39 @@ pub(crate) struct Instance {
     output: Output,
     /// Requests that it was given.
     served: u64,
+}
+
+/// A guest that runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    accessor: &'a Accessor<GuestState>,
+    proxy: &'a Proxy,
+}
+
+impl<'a> Guest<'a> {
+    /// Call its handler. What is given ends when the handler has, which may be before the end of
+    /// the answer's body.
+    ///
+    /// # Errors
+    /// When the call cannot be made.
+    pub(crate) fn begin(
+        self,
+        request: Request,
+        answer: AnswerTo,
+    ) -> wasmtime::Result<impl Future<Output = wasmtime::Result<bool>> + 'a> {
+        let prepared = self.accessor.with(|mut store| {
+            let store = store.as_context_mut();
+            Prepared::new(store, self.proxy, request, GuestState::http, answer)
+        })?;
+        // Deadlines are kept by whoever polls the store: in here they would not be seen while the
+        // guest computes (wasmtime#11869).
+        Ok(prepared.run(self.accessor, pending()))
+    }
+
+    /// Ready when it has nothing more to do.
+    pub(crate) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.accessor.poll_no_interesting_tasks(cx)
+    }
 }
 
 impl Instance {
@@ -79,22 +114,26 @@ impl Instance {
             ctx.start_request();
         }
         self.served += 1;
+        self.run(async |guest| {
+            guest.begin(request, answer)?.await?;
+            poll_fn(|cx| guest.poll_idle(cx)).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Run the guest while `work` goes on.
+    ///
+    /// # Errors
+    /// When the guest traps, or `work` fails: the instance is not to be used again.
+    pub(crate) async fn run(
+        &mut self,
+        work: impl AsyncFnOnce(Guest<'_>) -> wasmtime::Result<()>,
+    ) -> wasmtime::Result<()> {
         self.store.set_epoch_deadline(1);
         let proxy = &self.proxy;
-        let ran = self
-            .store
-            .run_concurrent(async |accessor| {
-                let prepared = accessor.with(|mut store| {
-                    let store = store.as_context_mut();
-                    Prepared::new(store, proxy, request, GuestState::http, answer)
-                })?;
-                // The deadline is kept by whoever polls this: from in here it would not be seen
-                // while the guest computes (wasmtime#11869).
-                prepared.run(accessor, pending()).await?;
-                poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                wasmtime::error::Ok(())
-            })
-            .await;
+        let ran = self.store.run_concurrent(async |accessor| work(Guest { accessor, proxy }).await);
+        let ran = ran.await;
         self.output.end_request();
         ran.flatten()
     }

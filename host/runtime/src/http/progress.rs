@@ -1,6 +1,7 @@
 //! How far a request is, as the parts that run on their own tell one another.
 
-use std::sync::OnceLock;
+use std::any::Any;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::counters::End;
 use super::incoming::RequestFault;
@@ -12,6 +13,7 @@ pub(crate) struct Progress {
     /// knows whether that was its end.
     failure: OnceLock<End>,
     request: OnceLock<RequestFault>,
+    held: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl Progress {
@@ -23,6 +25,12 @@ impl Progress {
     /// Why the guest did not get to its end, if it did not.
     pub(crate) fn failure(&self) -> Option<End> {
         self.failure.get().copied()
+    }
+
+    /// Keep something until the last part of the request is over.
+    pub(crate) fn hold(&self, what: impl Any + Send) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.push(Box::new(what));
     }
 
     /// The client's body ended early. The first reason counts.
