@@ -32,6 +32,7 @@ def main() -> int:
     ready_file = data / "ready.json"
     server = subprocess.Popen(
         [binary, "serve", "--data", data / "data", "--s3", "127.0.0.1:0", "--http", "127.0.0.1:0",
+         "--functions", "127.0.0.1:0",
          "--ready-file", ready_file],
         # A demonstration should not take long; the default is smaller and slower.
         env={"BACKLOT_ENCODER_PRESET": "fast"} | os.environ,

@@ -28,6 +28,8 @@ pub struct Ready {
     pub s3: String,
     /// Address of pages and API.
     pub http: String,
+    /// Address of HTTP functions.
+    pub functions: String,
     /// The first user's access key.
     pub access_key: String,
     /// The first user's secret key.
@@ -67,7 +69,8 @@ impl Server {
         }
         let log = File::options().create(true).append(true).open(folder.join("server.log"))?;
         let mut child = Command::new(backlot())
-            .args(["serve", "--s3", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"])
+            .args(["serve", "--s3", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(["--functions", "127.0.0.1:0", "--data"])
             .arg(folder.join("data"))
             .arg("--ready-file")
             .arg(&ready_file)

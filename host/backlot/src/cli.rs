@@ -23,7 +23,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run the server: S3 for uploads, HTTP for pages and API
+    /// Run the server: S3 for uploads, HTTP for pages, API and functions
     Serve(ServeArgs),
     /// Encode one file without a server
     Encode(EncodeArgs),
@@ -98,6 +98,9 @@ pub(crate) struct ConfigFlags {
     /// Address of pages and API [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    /// Address of HTTP functions [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) functions: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -22,7 +22,6 @@ pub(crate) struct Config {
     pub(crate) cache: Option<PathBuf>,
     pub(crate) s3: S3,
     pub(crate) http: Http,
-    #[serde(default)]
     pub(crate) functions: Functions,
     pub(crate) queue: Queue,
     pub(crate) history: History,
@@ -54,9 +53,14 @@ pub(crate) struct Http {
     pub(crate) drain_secs: u64,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Functions {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections_max: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) idle_max: usize,
+    pub(crate) drain_secs: u64,
     pub(crate) folder: Option<PathBuf>,
 }
 

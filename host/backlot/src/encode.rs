@@ -71,6 +71,9 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
         niceness: NICENESS,
         uploads_at_once: 1,
         put_megabytes_max: SOURCE_MEGABYTES_MAX,
+        // It has no listener of functions.
+        http_requests: 1,
+        http_idle: 0,
         env: env.clone(),
     })
     .await

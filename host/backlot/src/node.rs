@@ -37,6 +37,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) uploads_at_once: usize,
     /// Largest body of one PUT.
     pub(crate) put_megabytes_max: u64,
+    /// HTTP requests that guests answer at once.
+    pub(crate) http_requests: usize,
+    /// Idle instances of HTTP functions.
+    pub(crate) http_idle: usize,
     /// Settings of the encoder guest.
     pub(crate) env: Vec<(&'static str, String)>,
 }
@@ -68,6 +72,8 @@ impl Node {
         let mut config = RuntimeConfig::new(setup.cache);
         config.child_workers = encoding.slots;
         config.root_workers = setup.uploads_at_once;
+        config.http_requests = setup.http_requests;
+        config.http_idle = setup.http_idle;
         let encoder = Encoder::new(encoding)
             .map_err(|err| internal("starting the encoding threads", &err))?;
         let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder)

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use backlot_gateway::functions::{self, Functions};
 use backlot_gateway::s3;
 use backlot_gateway::serve::{Limits, serve};
 use backlot_gateway::web::{self, AdminToken, Web, WebConfig};
@@ -43,7 +44,13 @@ async fn serve_until_stopped(
     // Addresses first: a port in use is told at once, not after everything is set up.
     let s3_listener = bind(config.s3.address, "s3.address", "--s3").await?;
     let http_listener = bind(config.http.address, "http.address", "--http").await?;
-    let addresses = Addresses { s3: local(&s3_listener)?, http: local(&http_listener)? };
+    let functions_listener =
+        bind(config.functions.address, "functions.address", "--functions").await?;
+    let addresses = Addresses {
+        s3: local(&s3_listener)?,
+        http: local(&http_listener)?,
+        functions: local(&functions_listener)?,
+    };
 
     let node = Node::open(setup(config)).await?;
     if let Some(folder) = &config.functions.folder {
@@ -91,6 +98,14 @@ async fn serve_until_stopped(
         web::refuse,
         stop.clone(),
     ));
+    // On the threads of its guests: a request does not change threads.
+    let functions_served = node.runtime.http_threads().spawn(serve(
+        functions_listener,
+        Functions::new(node.runtime.http()),
+        functions_limits(config),
+        functions::refuse,
+        stop.clone(),
+    ));
     let ran = tokio::spawn({
         let (runtime, stop) = (node.runtime.clone(), stop.clone());
         async move { runtime.run(stop).await }
@@ -105,6 +120,7 @@ async fn serve_until_stopped(
     for (what, ended) in [
         ("the S3 listener", s3_served.await.map(drop)),
         ("the HTTP listener", http_served.await.map(drop)),
+        ("the listener of functions", functions_served.await.map(drop)),
         ("the runtime", ran.await),
     ] {
         if let Err(err) = ended {
@@ -126,6 +142,7 @@ struct Keys {
 struct Addresses {
     s3: SocketAddr,
     http: SocketAddr,
+    functions: SocketAddr,
 }
 
 async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Fault> {
@@ -165,6 +182,8 @@ fn setup(config: &Config) -> Setup<'_> {
         niceness: encoder.niceness,
         uploads_at_once: encoder.uploads_at_once,
         put_megabytes_max: config.s3.body_megabytes_max,
+        http_requests: config.functions.requests_max,
+        http_idle: config.functions.idle_max,
         env,
     }
 }
@@ -185,6 +204,15 @@ fn http_limits(config: &Config) -> Limits {
         requests_max: config.http.requests_max,
         body_bytes_max: web::BODY_BYTES_MAX as u64,
         drain_timeout: Duration::from_secs(config.http.drain_secs),
+        ..Limits::default()
+    }
+}
+
+fn functions_limits(config: &Config) -> Limits {
+    Limits {
+        connections_max: config.functions.connections_max,
+        requests_max: config.functions.requests_max,
+        drain_timeout: Duration::from_secs(config.functions.drain_secs),
         ..Limits::default()
     }
 }
@@ -228,6 +256,7 @@ fn announce(
         let ready = json!({
             "s3": addresses.s3.to_string(),
             "http": addresses.http.to_string(),
+            "functions": addresses.functions.to_string(),
             "access_key": credentials.access_key,
             "secret_key": credentials.secret_key,
             "admin_token": keys.token,
@@ -244,7 +273,9 @@ fn announce(
     let text = if json {
         let started = json!({
             "event": "ready", "data": data, "s3": format!("http://{}", addresses.s3),
-            "http": format!("http://{}", addresses.http), "access_key": credentials.access_key,
+            "http": format!("http://{}", addresses.http),
+            "functions": format!("http://{}", addresses.functions),
+            "access_key": credentials.access_key,
             "credentials": data.join(credentials::FILE), "admin_token": data.join(token::FILE),
         });
         format!("{started}\n")
@@ -264,7 +295,7 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 }
 
 fn banner(data: &Path, addresses: &Addresses, credentials: &Credentials) -> String {
-    let Addresses { s3, http } = addresses;
+    let Addresses { s3, http, functions } = addresses;
     let secret: PathBuf = data.join(credentials::FILE);
     let token = data.join(token::FILE);
     let (data, secret, token) = (data.display(), secret.display(), token.display());
@@ -276,6 +307,7 @@ Backlot {version}
 
   Watch      http://{http}/
   Upload     http://{s3}  (S3, bucket `{uploads}`)
+  Functions  http://{functions}/
   Data       {data}
   Access key {access_key}
   Secret key in {secret}

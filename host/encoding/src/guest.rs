@@ -2,6 +2,7 @@
 //! decides whether it may. Nothing that the guest sends is trusted: settings and frames are checked
 //! by the domain before anything is made of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backlot_bindings::backlot::encoding::encoder as wit;
@@ -14,7 +15,7 @@ use crate::{Chroma, Colour, CpuAccount, Encoder, Frame, Picture, Rung, Session, 
 pub const GUEST_SESSIONS_MAX: usize = 2;
 
 /// Is told of each call that was denied, in words.
-pub type OnDenied = Box<dyn Fn(&str) + Send + Sync>;
+pub type OnDenied = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The encoding capability of one guest instance.
 pub struct EncodingCtx {

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
-use crate::context::ContextCtx;
+use crate::context::{Caller, ContextCtx};
 use crate::functions::Version;
+use crate::http::Outbound;
 use crate::interrupt::Interrupt;
 use crate::limiter::Limiter;
 use crate::logs::AttemptLog;
@@ -161,9 +162,15 @@ async fn guest(
     store.set_epoch_deadline(1);
     store.set_hostcall_fuel(limits.hostcall_bytes());
 
+    let _at_work = shared.engine.at_work();
     let event = guest_event(event);
+    let Some(handler) = &version.handler else {
+        let reason = "the function answers HTTP requests alone: it has no handler for events";
+        let ended = Ended::Returned(Ok(Err(Failure::Reject(reason.to_owned()))));
+        return (ended, Used::default());
+    };
     let mut call = Metered::new(async {
-        let instance = version.ready.instantiate_async(&mut store).await?;
+        let instance = handler.instantiate_async(&mut store).await?;
         instance.backlot_function_handler().call_handle(&mut store, &event).await
     });
     // A version that was chosen for this invocation is not superseded.
@@ -218,23 +225,26 @@ fn guest_state(
     let env = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(host_env);
     let seed = shared.cache.derive(invocation.id.as_str());
     let wall = SignedDuration::try_from(limits.wall()).unwrap_or(SignedDuration::MAX);
+    let on_denied = log.denials(version.function(), &fence.invocation);
     GuestState {
         table: state::handles(),
         wasi: state::wasi(env, log, invocation.accepted_at, seed),
         limiter: Limiter::new(limits.memory_bytes()),
         storage: StorageCtx::new(
             shared.store.clone(),
-            version.function().to_owned(),
-            grants.storage.clone(),
+            version.function().into(),
+            grants.storage.clone().into(),
             fence.clone(),
-            log.denials(version.function(), &fence.invocation),
+            on_denied.clone(),
         ),
         encoding: if grants.encoding {
             EncodingCtx::granted(shared.encoder.clone())
         } else {
-            EncodingCtx::denied(log.denials(version.function(), &fence.invocation))
+            EncodingCtx::denied(on_denied.clone())
         },
-        context: ContextCtx {
+        http: state::http(),
+        outbound: Outbound::new(grants.http.clone().into(), on_denied),
+        caller: Caller::Invocation(Box::new(ContextCtx {
             ledger: shared.ledger.clone(),
             fence: fence.clone(),
             functions: shared.functions.clone(),
@@ -245,7 +255,7 @@ fn guest_state(
             accepted_at: invocation.accepted_at,
             deadline: Timestamp::now().saturating_add(wall).unwrap_or(Timestamp::MAX),
             effects: Effects::new(fence.clone()),
-        },
+        })),
     }
 }
 

@@ -266,7 +266,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            Self { folder, engine: Engine::new(1).unwrap() }
+            Self { folder, engine: Engine::durable(1).unwrap() }
         }
 
         fn cache(&self) -> CompileCache {

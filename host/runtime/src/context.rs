@@ -15,6 +15,7 @@ use backlot_ledger::{
 use jiff::Timestamp;
 
 use crate::functions::{Functions, Version};
+use crate::http::RequestCtx;
 use crate::interrupt::Interrupt;
 use crate::logs::AttemptLog;
 use crate::progress::{LiveProgress, STRANDS_MAX, strand};
@@ -44,14 +45,35 @@ pub(crate) struct ContextCtx {
     pub(crate) effects: Effects,
 }
 
+/// On whose behalf a guest runs.
+pub(crate) enum Caller {
+    /// A durable invocation.
+    Invocation(Box<ContextCtx>),
+    /// An HTTP request.
+    Request(RequestCtx),
+}
+
+impl Caller {
+    /// The invocation that this call needs.
+    fn invocation(&mut self, call: &str) -> Result<&mut ContextCtx, Refusal> {
+        match self {
+            Self::Invocation(ctx) => Ok(ctx),
+            Self::Request(request) => Err(request.denied(call)),
+        }
+    }
+}
+
 /// What the generated traits are implemented for.
 pub(crate) struct ContextView<'a> {
-    pub(crate) ctx: &'a mut ContextCtx,
+    pub(crate) caller: &'a mut Caller,
 }
 
 impl context::Host for ContextView<'_> {
     async fn current(&mut self) -> wasmtime::Result<Invocation> {
-        let ctx = &self.ctx;
+        let ctx = match self.caller {
+            Caller::Invocation(ctx) => ctx,
+            Caller::Request(request) => return Ok(request.current()),
+        };
         Ok(Invocation {
             id: ctx.fence.invocation.to_string(),
             function: ctx.version.function().to_owned(),
@@ -62,7 +84,9 @@ impl context::Host for ContextView<'_> {
     }
 
     async fn recall(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        match self.ctx.ledger.recall(&self.ctx.fence, &name).await {
+        // Of a request nothing was ever remembered.
+        let Caller::Invocation(ctx) = self.caller else { return Ok(None) };
+        match ctx.ledger.recall(&ctx.fence, &name).await {
             Ok(value) => Ok(value),
             // A name that nothing can be remembered under.
             Err(LedgerError::OverLimit { .. } | LedgerError::Invalid(_)) => Ok(None),
@@ -75,17 +99,23 @@ impl context::Host for ContextView<'_> {
         name: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, context::Error>> {
-        answer(self.ctx.ledger.remember(&self.ctx.fence, &name, value).await)
+        match self.caller.invocation("context.remember") {
+            Ok(ctx) => answer(ctx.ledger.remember(&ctx.fence, &name, value).await),
+            Err(refusal) => Ok(Err(refusal.into())),
+        }
     }
 
     async fn publish(&mut self, event: NewEvent) -> wasmtime::Result<Result<(), context::Error>> {
-        if !self.ctx.version.manifest.grants.publish {
-            return Ok(Err(self.ctx.denied("publish", "the grant `publish`").into()));
+        let ctx = match self.caller {
+            Caller::Invocation(ctx) => ctx,
+            Caller::Request(request) => return request.publish(event).await,
+        };
+        if !ctx.version.manifest.grants.publish {
+            return Ok(Err(ctx.denied("publish", "the grant `publish`").into()));
         }
         if let Err(refusal) = check_event(&event) {
             return Ok(Err(refusal.into()));
         }
-        let ctx = &mut *self.ctx;
         let subject = event.subject.as_deref();
         let effect = ctx.effects.next(
             "backlot:function/context.publish",
@@ -97,15 +127,7 @@ impl context::Host for ContextView<'_> {
                 &event.data,
             ],
         );
-        let event = Event {
-            id: EventId::new(),
-            source: format!("/functions/{}", ctx.version.function()),
-            kind: event.kind,
-            subject: event.subject,
-            time: Timestamp::now(),
-            content_type: Some("application/json".to_owned()),
-            data: event.data,
-        };
+        let event = new_event(ctx.version.function(), event);
         let published = ctx.ledger.publish_once(&effect, event).await;
         if published.is_ok() {
             ctx.effects.done(&effect);
@@ -114,7 +136,10 @@ impl context::Host for ContextView<'_> {
     }
 
     async fn sleep(&mut self, duration_ms: u64) -> wasmtime::Result<Result<(), context::Error>> {
-        let ctx = &mut *self.ctx;
+        let ctx = match self.caller.invocation("context.sleep") {
+            Ok(ctx) => ctx,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
         let duration = Duration::from_millis(duration_ms);
         if DELAY_MAX < duration {
             let limit = DELAY_MAX.as_millis();
@@ -140,12 +165,14 @@ impl context::Host for ContextView<'_> {
     }
 
     async fn report_progress(&mut self, strands: Vec<context::Progress>) -> wasmtime::Result<()> {
+        // Nobody waits for the progress of a request.
+        let Caller::Invocation(ctx) = self.caller else { return Ok(()) };
         let strands = strands
             .into_iter()
             .take(STRANDS_MAX)
             .map(|one| strand(one.name, one.done, one.total, one.unit))
             .collect();
-        self.ctx.progress.report(&self.ctx.fence.invocation, strands);
+        ctx.progress.report(&ctx.fence.invocation, strands);
         Ok(())
     }
 }
@@ -157,7 +184,10 @@ impl children::Host for ContextView<'_> {
         key: String,
         payload: Vec<u8>,
     ) -> wasmtime::Result<Result<String, children::Error>> {
-        let ctx = &mut *self.ctx;
+        let ctx = match self.caller.invocation("children.start") {
+            Ok(ctx) => ctx,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
         if !ctx.version.manifest.grants.children.contains(&function) {
             let grant = format!("{function:?} in the grant `children`");
             return Ok(Err(ctx.denied("children.start", &grant).into()));
@@ -179,6 +209,10 @@ impl children::Host for ContextView<'_> {
         &mut self,
         ids: Vec<String>,
     ) -> wasmtime::Result<Result<Vec<children::Outcome>, children::Error>> {
+        let ctx = match self.caller.invocation("children.wait") {
+            Ok(ctx) => ctx,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
         if CHILDREN_MAX < ids.len() {
             return Ok(Err(over("children", ids.len(), CHILDREN_MAX).into()));
         }
@@ -188,7 +222,7 @@ impl children::Host for ContextView<'_> {
             Ok(children) => children,
             Err(err) => return answer(Err(err)),
         };
-        let endings = match self.ctx.ledger.children_outcomes(&self.ctx.fence, &children).await {
+        let endings = match ctx.ledger.children_outcomes(&ctx.fence, &children).await {
             Ok(endings) => endings,
             Err(err) => return answer(Err(err)),
         };
@@ -209,11 +243,15 @@ impl children::Host for ContextView<'_> {
     }
 
     async fn cancel(&mut self, id: String) -> wasmtime::Result<Result<(), children::Error>> {
+        let ctx = match self.caller.invocation("children.cancel") {
+            Ok(ctx) => ctx,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
         let id = match id.parse::<InvocationId>() {
             Ok(id) => id,
             Err(err) => return answer(Err(err)),
         };
-        answer(self.ctx.ledger.cancel_child(&self.ctx.fence, &id).await)
+        answer(ctx.ledger.cancel_child(&ctx.fence, &id).await)
     }
 }
 
@@ -227,7 +265,7 @@ impl ContextCtx {
 
 /// Why a call was not done, as both interfaces say it.
 #[derive(Debug)]
-enum Refusal {
+pub(crate) enum Refusal {
     Denied(String),
     OverLimit(String),
     Invalid(String),
@@ -254,7 +292,9 @@ impl From<Refusal> for children::Error {
 }
 
 /// What the ledger said, to the guest where it can do something about it; else the attempt ends.
-fn answer<T, E: From<Refusal>>(result: Result<T, LedgerError>) -> wasmtime::Result<Result<T, E>> {
+pub(crate) fn answer<T, E: From<Refusal>>(
+    result: Result<T, LedgerError>,
+) -> wasmtime::Result<Result<T, E>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(err @ LedgerError::OverLimit { .. }) => {
@@ -267,7 +307,20 @@ fn answer<T, E: From<Refusal>>(result: Result<T, LedgerError>) -> wasmtime::Resu
     }
 }
 
-fn check_event(event: &NewEvent) -> Result<(), Refusal> {
+/// The event, with what the host adds.
+pub(crate) fn new_event(function: &str, event: NewEvent) -> Event {
+    Event {
+        id: EventId::new(),
+        source: format!("/functions/{function}"),
+        kind: event.kind,
+        subject: event.subject,
+        time: Timestamp::now(),
+        content_type: Some("application/json".to_owned()),
+        data: event.data,
+    }
+}
+
+pub(crate) fn check_event(event: &NewEvent) -> Result<(), Refusal> {
     let NewEvent { kind, subject, data } = event;
     if kind.is_empty() || kind.starts_with("backlot.") {
         let text = format!("kind {kind:?}: empty, or one of the host's own (backlot.*)");
@@ -289,6 +342,6 @@ fn over(what: &str, got: usize, limit: usize) -> Refusal {
     Refusal::OverLimit(format!("{what}: {got} is over the limit of {limit}"))
 }
 
-fn epoch_ms(time: Timestamp) -> u64 {
+pub(crate) fn epoch_ms(time: Timestamp) -> u64 {
     u64::try_from(time.as_millisecond()).unwrap_or(0)
 }

@@ -1,10 +1,12 @@
-//! The wasmtime engine: one for the process, sized for the workers that can run guests at once.
+//! The wasmtime engines: one for durable handlers, one for HTTP handlers, each sized for the guests
+//! that can run at once.
 //!
 //! Guests are compiled ahead of time (see [`crate::compile`]), get their memory from a pool, run as
-//! futures that yield at least every [`EPOCH_TICK`], and can be dropped at any such point.
+//! futures that yield at least every [`EPOCH_TICK`] (HTTP: [`HTTP_EPOCH_TICK`]), and can be dropped
+//! at any such point.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +16,13 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAll
 /// the host is gone after at most about two of these. 10 ms costs a guest that computes nothing
 /// measurable and keeps us well inside the promise of 100 ms.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// The same for HTTP guests: they share their threads with whoever waits for an answer.
+pub(crate) const HTTP_EPOCH_TICK: Duration = Duration::from_millis(2);
+
+/// Ticks without a guest at work, after which there are none until one is: an idle host sleeps,
+/// and one that has a request now and then need not wake its ticker for each.
+const IDLE_TICKS: u32 = 100;
 
 /// Largest single linear memory, in bytes: all that a 32-bit guest can address. What a function
 /// may use in all is its manifest's `memory_megabytes`.
@@ -42,6 +51,13 @@ const FIBRE_STACK_BYTES: usize = 3 << 20;
 /// it, cleared: all that a small guest writes. What a large one took goes back to the system.
 const KEPT_BYTES: usize = 1 << 20;
 
+/// What of an HTTP guest's fibre stack stays resident for the next one, in bytes.
+const HTTP_STACK_KEPT_BYTES: usize = 64 << 10;
+
+/// Slots of the HTTP pool that keep what a guest of one module left while others start, so that
+/// functions which take turns do not clear one another's.
+const HTTP_WARM_SLOTS: u32 = 64;
+
 /// Frames of a trap's backtrace that are kept.
 const BACKTRACE_FRAMES_MAX: usize = 64;
 
@@ -49,20 +65,53 @@ const BACKTRACE_FRAMES_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Engine {
     inner: wasmtime::Engine,
-    /// Stops the ticker when the last clone goes.
-    _ticker: Arc<Ticker>,
+    /// Stopped when the last clone goes.
+    ticker: Arc<Ticker>,
+}
+
+/// A guest at work.
+pub(crate) struct AtWork(Arc<Ticker>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 impl Engine {
-    /// An engine whose pool holds `guests` guest instances at once.
+    /// An engine for durable handlers, whose pool holds `guests` guest instances at once.
     ///
     /// # Errors
     /// When the address space for the pool cannot be reserved (a low `ulimit -v`), or no thread
     /// can be started.
-    pub(crate) fn new(guests: usize) -> wasmtime::Result<Self> {
-        let inner = wasmtime::Engine::new(&config(guests)?)?;
-        let ticker = Ticker::start(inner.clone())?;
-        Ok(Self { inner, _ticker: Arc::new(ticker) })
+    pub(crate) fn durable(guests: usize) -> wasmtime::Result<Self> {
+        // No interface that these guests import is async in WIT, and stores without that machinery
+        // are cheaper.
+        Self::new(config(pool(guests)?).concurrency_support(false), EPOCH_TICK)
+    }
+
+    /// An engine for HTTP handlers, whose pool holds `guests` guest instances at once.
+    ///
+    /// # Errors
+    /// As [`Engine::durable`].
+    pub(crate) fn http(guests: usize) -> wasmtime::Result<Self> {
+        let mut pool = pool(guests)?;
+        pool.async_stack_keep_resident(HTTP_STACK_KEPT_BYTES)
+            .max_unused_warm_slots(HTTP_WARM_SLOTS);
+        // Handlers of `wasi:http` 0.3 are async in WIT.
+        Self::new(config(pool).concurrency_support(true), HTTP_EPOCH_TICK)
+    }
+
+    fn new(config: &Config, tick: Duration) -> wasmtime::Result<Self> {
+        let inner = wasmtime::Engine::new(config)?;
+        let ticker = Ticker::start(inner.clone(), tick)?;
+        Ok(Self { inner, ticker: Arc::new(ticker) })
+    }
+
+    /// Held while guests run on this engine: the epoch advances meanwhile.
+    pub(crate) fn at_work(&self) -> AtWork {
+        self.ticker.enter();
+        AtWork(self.ticker.clone())
     }
 
     /// The wasmtime engine.
@@ -72,7 +121,15 @@ impl Engine {
 }
 
 /// Whether the kernel can tell which pages a guest has written, so that only those are cleared
-/// before the next one; else why not.
+/// before the next one. Else the log says once why not.
+static PAGE_SCAN: LazyLock<bool> = LazyLock::new(|| match page_scan() {
+    Ok(()) => true,
+    Err(why) => {
+        tracing::info!(why, "guests start slower: their pages are not kept");
+        false
+    }
+});
+
 fn page_scan() -> Result<(), &'static str> {
     if !PoolingAllocationConfig::is_pagemap_scan_available() {
         return Err("the kernel has no PAGEMAP_SCAN (Linux 6.7)");
@@ -87,7 +144,7 @@ fn page_scan() -> Result<(), &'static str> {
     }
 }
 
-fn config(guests: usize) -> wasmtime::Result<Config> {
+fn pool(guests: usize) -> wasmtime::Result<PoolingAllocationConfig> {
     let guests = u32::try_from(guests)?.max(1);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(guests)
@@ -104,23 +161,21 @@ fn config(guests: usize) -> wasmtime::Result<Config> {
         .max_memory_size(MEMORY_MAX_BYTES)
         // As few slots as run at once, so that what stays resident is bounded by that.
         .max_unused_warm_slots(0);
-    match page_scan() {
-        Ok(()) => {
-            pool.pagemap_scan(Enabled::Yes)
-                .linear_memory_keep_resident(KEPT_BYTES)
-                .table_keep_resident(KEPT_BYTES);
-        }
-        // Without the scan it costs more to clear what is kept than to fault it in anew.
-        Err(why) => tracing::info!(why, "guests start slower: their pages are not kept"),
+    // Without the scan it costs more to clear what is kept than to fault it in anew.
+    if *PAGE_SCAN {
+        pool.pagemap_scan(Enabled::Yes)
+            .linear_memory_keep_resident(KEPT_BYTES)
+            .table_keep_resident(KEPT_BYTES);
     }
+    Ok(pool)
+}
 
+/// What both engines have in common.
+fn config(pool: PoolingAllocationConfig) -> Config {
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .wasm_component_model(true)
-        // No interface that we link is async in WIT, and stores without that machinery are
-        // cheaper. It is turned on with the first one that is.
-        .concurrency_support(false)
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         // Only debuggers and profilers of the host read it; backtraces of traps do not.
@@ -132,31 +187,75 @@ fn config(guests: usize) -> wasmtime::Result<Config> {
         // bounds check and no growth ever moves a memory.
         .memory_reservation(MEMORY_MAX_BYTES as u64)
         .memory_may_move(false);
-    Ok(config)
+    config
 }
 
-/// The thread that advances the epoch. Dropping it ends the thread.
+/// The thread that advances the epoch while guests are at work. Dropping it ends the thread.
 struct Ticker {
-    stop: Option<mpsc::Sender<()>>,
+    shared: Arc<Beat>,
+    /// Wakes the thread; dropped, it ends it.
+    wake: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the thread and those whom it ticks for have in common.
+#[derive(Default)]
+struct Beat {
+    at_work: AtomicUsize,
+    asleep: AtomicBool,
+}
+
 impl Ticker {
-    fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel::<()>();
+    fn start(engine: wasmtime::Engine, tick: Duration) -> std::io::Result<Self> {
+        let (wake, woken) = mpsc::channel::<()>();
+        let shared = Arc::new(Beat::default());
+        let beat = shared.clone();
         let thread = std::thread::Builder::new().name("guest-epoch".into()).spawn(move || {
-            // Ends when the sender is dropped; nothing is ever sent.
-            while stopped.recv_timeout(EPOCH_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+            while beat.wait(&woken, tick) {
                 engine.increment_epoch();
             }
         })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, wake: Some(wake), thread: Some(thread) })
+    }
+
+    fn enter(&self) {
+        self.shared.at_work.fetch_add(1, Ordering::SeqCst);
+        // Seen to be asleep after the count went up, or it sees the count before it sleeps.
+        if self.shared.asleep.load(Ordering::SeqCst)
+            && let Some(wake) = &self.wake
+        {
+            // Fails only when the thread has ended, which it does when this is dropped.
+            wake.send(()).ok();
+        }
+    }
+
+    fn leave(&self) {
+        self.shared.at_work.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Beat {
+    /// Wait for the next tick; false when there is to be none.
+    fn wait(&self, woken: &mpsc::Receiver<()>, tick: Duration) -> bool {
+        for _ in 0..IDLE_TICKS {
+            if woken.recv_timeout(tick) == Err(mpsc::RecvTimeoutError::Disconnected) {
+                return false;
+            }
+            if 0 < self.at_work.load(Ordering::SeqCst) {
+                return true;
+            }
+        }
+        self.asleep.store(true, Ordering::SeqCst);
+        let idle = self.at_work.load(Ordering::SeqCst) == 0;
+        let goes_on = !idle || woken.recv().is_ok();
+        self.asleep.store(false, Ordering::SeqCst);
+        goes_on
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(self.wake.take());
         if let Some(thread) = self.thread.take() {
             // It wakes at once and does nothing that could panic.
             drop(thread.join());
@@ -170,12 +269,29 @@ mod tests {
 
     #[test]
     fn the_epoch_thread_ends_with_the_last_engine() {
-        let engine = Engine::new(1).unwrap();
+        let engine = Engine::durable(1).unwrap();
         let other = engine.clone();
         drop(engine);
-        let ticker = Arc::downgrade(&other._ticker);
+        let ticker = Arc::downgrade(&other.ticker);
         // Joins the thread: it would hang here if the thread did not end.
         drop(other);
         assert_eq!(ticker.strong_count(), 0);
+    }
+
+    #[test]
+    fn the_epoch_stands_still_without_guests_and_goes_on_with_the_next() {
+        let engine = Engine::durable(1).unwrap();
+        let asleep = || engine.ticker.shared.asleep.load(Ordering::SeqCst);
+        let wait_until = |condition: &dyn Fn() -> bool| {
+            while !condition() {
+                std::thread::yield_now();
+            }
+        };
+        for _ in 0..2 {
+            wait_until(&asleep);
+            let at_work = engine.at_work();
+            wait_until(&|| !asleep());
+            drop(at_work);
+        }
     }
 }

@@ -1,14 +1,24 @@
-//! The threads that guests run on: a tokio runtime of their own, at a lower priority, so that a
-//! guest that computes never delays an answer of the front doors.
+//! The threads that guests run on: tokio runtimes of their own, so that a guest that computes never
+//! delays an answer of the other front doors. Those of durable guests have a lower priority; HTTP
+//! guests share theirs with the listener that their requests come in by, because a request that
+//! changes threads costs more than many guests take.
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Longest name that Linux keeps for a thread is 15 bytes.
 const THREAD_NAME: &str = "guest";
 
+/// Of those of HTTP guests.
+const HTTP_THREAD_NAME: &str = "guest-http";
+
 /// Threads for blocking calls of guests' host calls (reads of the ledger, file syncs). They wait
 /// far more than they work.
 const BLOCKING_THREADS_MAX: usize = 64;
+
+/// How often a thread of HTTP guests looks at sockets and timers, in guests that it ran: they are
+/// short, and each look is a system call. Guests that compute without end hold a thread for an
+/// epoch's tick each, so a look is never more than that many ticks away.
+const HTTP_EVENT_INTERVAL: u32 = 4;
 
 /// Owns the runtime. Dropping it ends the guests at their next yield, without waiting.
 pub(crate) struct Executor {
@@ -17,15 +27,29 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// `threads` workers at this niceness (0 to 19).
-    pub(crate) fn new(threads: usize, niceness: i32) -> std::io::Result<Self> {
+    /// `threads` workers for durable guests, at this niceness (0 to 19).
+    pub(crate) fn for_guests(threads: usize, niceness: i32) -> std::io::Result<Self> {
+        // A guest that computes holds its thread for an epoch's tick, so timers (wall limits,
+        // heartbeats) must be looked at after each, not after each 61st.
+        Self::new(THREAD_NAME, threads, niceness, 1)
+    }
+
+    /// `threads` workers for HTTP guests and their listener.
+    pub(crate) fn for_http(threads: usize) -> std::io::Result<Self> {
+        Self::new(HTTP_THREAD_NAME, threads, 0, HTTP_EVENT_INTERVAL)
+    }
+
+    fn new(
+        name: &str,
+        threads: usize,
+        niceness: i32,
+        event_interval: u32,
+    ) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .thread_name(THREAD_NAME)
-            // A guest that computes holds its thread for an epoch's tick, so timers (wall limits,
-            // heartbeats) must be looked at after each, not after each 61st.
-            .event_interval(1)
+            .thread_name(name)
+            .event_interval(event_interval)
             .on_thread_start(move || be_nice(niceness))
             .enable_all()
             .build()?;
@@ -49,6 +73,9 @@ impl Drop for Executor {
 
 /// On Linux a niceness belongs to the thread.
 fn be_nice(niceness: i32) {
+    if niceness == 0 {
+        return;
+    }
     if let Err(err) = rustix::process::setpriority_process(None, niceness) {
         tracing::warn!(%err, niceness, "guest thread keeps its priority");
     }
@@ -60,7 +87,7 @@ mod tests {
 
     #[test]
     fn guests_run_nicer_than_who_started_them() {
-        let executor = Executor::new(1, 7).unwrap();
+        let executor = Executor::for_guests(1, 7).unwrap();
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();
         let inside = executor.handle().block_on(executor.handle().spawn(async move { niceness() }));

@@ -10,8 +10,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::compile::ComponentDigest;
+use crate::http::{HttpCounts, HttpHandler};
 use crate::manifest::Manifest;
 use crate::state::GuestState;
 
@@ -25,7 +27,10 @@ pub struct Version {
     /// Of the component's bytes.
     pub digest: ComponentDigest,
     id: String,
-    pub(crate) ready: EverythingPre<GuestState>,
+    /// Handles events, if it does.
+    pub(crate) handler: Option<EverythingPre<GuestState>>,
+    /// Answers HTTP requests, if it does.
+    pub(crate) http: Option<HttpHandler>,
     /// Cancelled when another version of the function is live.
     pub(crate) superseded: CancellationToken,
 }
@@ -34,14 +39,21 @@ impl Version {
     pub(crate) fn new(
         manifest: Manifest,
         digest: ComponentDigest,
-        ready: EverythingPre<GuestState>,
+        handler: Option<EverythingPre<GuestState>>,
+        http: Option<ProxyPre<GuestState>>,
     ) -> Self {
         let mut id = Sha256::new_with_prefix(digest.to_string());
         // A manifest has no maps with keys that JSON does not take.
         id.update(serde_json::to_vec(&manifest).unwrap_or_default());
         let id = hex::encode(id.finalize());
+        let http = http.map(|pre| HttpHandler::new(pre, &manifest, &id));
         let superseded = CancellationToken::new();
-        Self { manifest, digest, id, ready, superseded }
+        Self { manifest, digest, id, handler, http, superseded }
+    }
+
+    /// What was counted of its HTTP requests since it was deployed; none when it answers none.
+    pub fn http_counts(&self) -> Option<HttpCounts> {
+        self.http.as_ref().map(|http| http.counters.counts())
     }
 
     /// What it is known by: SHA-256 over component and manifest, in hexadecimal.

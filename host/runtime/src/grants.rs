@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::http::HttpGrant;
+
 pub use backlot_storage::guest::{Access, Grant as StorageGrant};
 
 /// A function's grants. The default grants nothing.
@@ -16,4 +18,7 @@ pub struct Grants {
     pub children: Vec<String>,
     /// Publishing events of its own.
     pub publish: bool,
+    /// HTTP requests to these hosts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpGrant>,
 }

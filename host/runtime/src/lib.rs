@@ -14,9 +14,11 @@ mod context;
 mod dispatch;
 mod engine;
 mod executor;
+mod exports;
 mod filter;
 mod functions;
 mod grants;
+mod http;
 mod interrupt;
 mod limiter;
 mod linker;
@@ -34,11 +36,15 @@ pub use compile::{COMPONENT_MAX_BYTES, CompileError, ComponentDigest};
 pub use filter::Filter;
 pub use functions::Version;
 pub use grants::{Access, Grants, StorageGrant};
+pub use http::{
+    AnswerBody, AnswerFault, Http, HttpCounts, HttpFunctions, HttpGrant, LATENCY_BUCKETS, NoHost,
+    RequestFault, RouteConflict,
+};
 pub use manifest::{Limits, Manifest, ManifestError, Retry};
 pub use runtime::{DeployError, Runtime, RuntimeConfig, RuntimeError};
 pub use schedule::{Missed, Schedule};
 pub use tokio_util::sync::CancellationToken;
 pub use triggers::{
-    ConcurrencyRule, EventTrigger, FunctionEnd, FunctionTrigger, ObjectChange, ObjectTrigger,
-    Trigger,
+    ConcurrencyRule, EventTrigger, FunctionEnd, FunctionTrigger, HttpTrigger, ObjectChange,
+    ObjectTrigger, Trigger,
 };

@@ -1,4 +1,5 @@
-//! What a guest may import: our own packages and all of `wasi:cli/imports`.
+//! What a guest may import: our own packages, all of `wasi:cli/imports`, and `wasi:http`. HTTP
+//! handlers get WASI 0.3 beside 0.2: it needs an engine with concurrency.
 //!
 //! Everything is linked for every guest, whatever it is granted; a call that is not granted
 //! answers `denied`. What is not linked is refused when a version is deployed, all of it at once.
@@ -10,6 +11,10 @@ use backlot_encoding::guest::Encoding;
 use backlot_storage::guest::HasStorage;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasData, Linker, ResourceType};
+use wasmtime_wasi_http::WasiHttp;
+use wasmtime_wasi_http::p2::bindings::LinkOptions;
+use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types};
+use wasmtime_wasi_http::p3::bindings::http::client;
 
 use crate::context::ContextView;
 use crate::engine::Engine;
@@ -38,6 +43,8 @@ const LINKED: &[&str] = &[
     "wasi:clocks/wall-clock@0.2.12",
     "wasi:filesystem/preopens@0.2.12",
     "wasi:filesystem/types@0.2.12",
+    "wasi:http/outgoing-handler@0.2.12",
+    "wasi:http/types@0.2.12",
     "wasi:io/error@0.2.12",
     "wasi:io/poll@0.2.12",
     "wasi:io/streams@0.2.12",
@@ -53,6 +60,33 @@ const LINKED: &[&str] = &[
     "wasi:sockets/udp-create-socket@0.2.12",
 ];
 
+/// The interfaces that are linked for HTTP handlers besides.
+const LINKED_FOR_HTTP: &[&str] = &[
+    "wasi:cli/environment@0.3.0",
+    "wasi:cli/exit@0.3.0",
+    "wasi:cli/stderr@0.3.0",
+    "wasi:cli/stdin@0.3.0",
+    "wasi:cli/stdout@0.3.0",
+    "wasi:cli/terminal-input@0.3.0",
+    "wasi:cli/terminal-output@0.3.0",
+    "wasi:cli/terminal-stderr@0.3.0",
+    "wasi:cli/terminal-stdin@0.3.0",
+    "wasi:cli/terminal-stdout@0.3.0",
+    "wasi:cli/types@0.3.0",
+    "wasi:clocks/monotonic-clock@0.3.0",
+    "wasi:clocks/system-clock@0.3.0",
+    "wasi:clocks/types@0.3.0",
+    "wasi:filesystem/preopens@0.3.0",
+    "wasi:filesystem/types@0.3.0",
+    "wasi:http/client@0.3.0",
+    "wasi:http/types@0.3.0",
+    "wasi:random/insecure@0.3.0",
+    "wasi:random/insecure-seed@0.3.0",
+    "wasi:random/random@0.3.0",
+    "wasi:sockets/ip-name-lookup@0.3.0",
+    "wasi:sockets/types@0.3.0",
+];
+
 /// Names [`ContextView`] to the linker.
 struct Context;
 
@@ -60,7 +94,22 @@ impl HasData for Context {
     type Data<'a> = ContextView<'a>;
 }
 
-/// A linker with all that we offer.
+/// A linker with all that we offer to HTTP handlers.
+///
+/// # Errors
+/// As [`linker`].
+pub(crate) fn http(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
+    let mut linker = linker(engine)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    client::add_to_linker::<_, WasiHttp>(&mut linker, GuestState::http)?;
+    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<_, WasiHttp>(
+        &mut linker,
+        GuestState::http,
+    )?;
+    Ok(linker)
+}
+
+/// A linker with all that we offer to handlers of events.
 ///
 /// # Errors
 /// Only when two interfaces collide, which is a bug of ours.
@@ -72,6 +121,12 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     objects::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
     changes::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
     encoder::add_to_linker::<_, Encoding>(&mut linker, GuestState::encoding)?;
+    outgoing_handler::add_to_linker::<_, WasiHttp>(&mut linker, GuestState::http)?;
+    types::add_to_linker::<_, WasiHttp>(
+        &mut linker,
+        &LinkOptions::default().into(),
+        GuestState::http,
+    )?;
     Ok(linker)
 }
 
@@ -85,7 +140,7 @@ pub(crate) fn missing_imports(linker: &Linker<GuestState>, component: &Component
             missing.push(name.to_owned());
             continue;
         };
-        let Some(linked) = LINKED.iter().find(|linked| compatible(name, linked)) else {
+        let Some(linked) = linked(engine).find(|linked| compatible(name, linked)) else {
             missing.push(name.to_owned());
             continue;
         };
@@ -97,6 +152,12 @@ pub(crate) fn missing_imports(linker: &Linker<GuestState>, component: &Component
     }
     missing.sort();
     missing
+}
+
+/// What is linked for guests of that engine.
+fn linked(engine: &wasmtime::Engine) -> impl Iterator<Item = &'static str> {
+    let for_http: &[&str] = if engine.get_concurrency_support() { LINKED_FOR_HTTP } else { &[] };
+    LINKED.iter().chain(for_http).copied()
 }
 
 /// Whether the linker has that item: it then refuses to define it a second time.
@@ -153,7 +214,7 @@ mod tests {
 
     #[test]
     fn every_interface_named_here_is_linked() {
-        let engine = Engine::new(1).unwrap();
+        let engine = Engine::durable(1).unwrap();
         let linker = linker(&engine).unwrap();
         for name in LINKED {
             // Types alone need no definition.
@@ -183,12 +244,26 @@ mod tests {
     }
 
     #[test]
+    fn every_interface_named_for_http_is_linked_too() {
+        let engine = Engine::http(1).unwrap();
+        let linker = http(&engine).unwrap();
+        for name in LINKED_FOR_HTTP {
+            // Types alone need no definition.
+            if matches!(*name, "wasi:cli/types@0.3.0" | "wasi:clocks/types@0.3.0") {
+                continue;
+            }
+            let mut probe = linker.clone();
+            assert!(probe.root().func_new(name, |_, _, _, _| Ok(())).is_err(), "{name}");
+        }
+    }
+
+    #[test]
     fn everything_missing_is_listed_at_once() {
-        let engine = Engine::new(1).unwrap();
+        let engine = Engine::durable(1).unwrap();
         let linker = linker(&engine).unwrap();
         let wasm = wat::parse_str(
             r#"(component
-                (import "wasi:http/types@0.2.3" (instance))
+                (import "wasi:http/types@0.4.0" (instance))
                 (import "backlot:email/sender@0.1.0" (instance))
                 (import "plain" (func))
                 (import "wasi:cli/exit@0.2.3" (instance
@@ -203,7 +278,7 @@ mod tests {
                 "backlot:email/sender@0.1.0",
                 "plain",
                 "wasi:cli/exit@0.2.3#explode",
-                "wasi:http/types@0.2.3",
+                "wasi:http/types@0.4.0",
             ]
         );
     }

@@ -25,7 +25,7 @@ const LINE_OVERHEAD_BYTES: usize = 32;
 const HOST_LINES_MAX: usize = 256;
 
 /// What one write may carry, in bytes.
-const WRITE_MAX_BYTES: usize = 64 << 10;
+pub(crate) const WRITE_MAX_BYTES: usize = 64 << 10;
 
 /// The log of one attempt. Clones write to the same one.
 #[derive(Clone)]
@@ -77,9 +77,9 @@ impl AttemptLog {
         &self,
         function: &str,
         invocation: &InvocationId,
-    ) -> Box<dyn Fn(&str) + Send + Sync> {
+    ) -> Arc<dyn Fn(&str) + Send + Sync> {
         let (log, function, invocation) = (self.clone(), function.to_owned(), invocation.clone());
-        Box::new(move |text| {
+        Arc::new(move |text| {
             if log.host(format!("denied: {text}")) {
                 tracing::warn!(target: "audit", function, %invocation, "denied: {text}");
             }

@@ -10,6 +10,7 @@ use backlot_ledger::RetryPolicy;
 use serde::{Deserialize, Serialize};
 
 use crate::grants::Grants;
+use crate::http::Http;
 use crate::triggers::{self, Trigger};
 
 /// Longest function name, in bytes.
@@ -51,6 +52,9 @@ pub struct Manifest {
     /// What happens after a failed attempt.
     #[serde(default)]
     pub retry: Retry,
+    /// How its HTTP requests are served.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub http: Http,
     /// The guest's environment variables: nothing else is in its environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -96,6 +100,11 @@ impl Limits {
     pub fn hostcall_bytes(&self) -> usize {
         bytes(self.hostcall_megabytes, 1 << 20)
     }
+}
+
+/// What is as it is by default is left out, so that versions of before keep their ids.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn bytes(count: u64, unit: u64) -> usize {
@@ -185,6 +194,7 @@ impl Manifest {
             ("triggers", self.triggers.len()),
             ("grants.storage", self.grants.storage.len()),
             ("grants.children", self.grants.children.len()),
+            ("grants.http", self.grants.http.len()),
             ("env", self.env.len()),
         ] {
             at_most(&format!("number of {key}"), entries, ENTRIES_MAX)?;
@@ -199,6 +209,7 @@ impl Manifest {
             }
             at_most(&format!("bytes of env.{name}"), value.len(), ENV_VALUE_MAX_BYTES)?;
         }
+        self.http.check()?;
         triggers::check(&self.triggers)
     }
 }
@@ -245,11 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_in_the_readme_is_one() {
+    fn the_manifests_in_the_readme_are_some() {
         let readme = include_str!("../../../README.md");
-        let toml = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
-        let manifest = Manifest::parse(toml.unwrap()).unwrap();
-        assert_eq!((manifest.name.as_str(), manifest.triggers.len()), ("hello", 2));
+        let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let manifests: Vec<Manifest> = blocks.map(|toml| Manifest::parse(toml).unwrap()).collect();
+        let found = manifests.iter().map(|one| (one.name.as_str(), one.triggers.len()));
+        assert_eq!(found.collect::<Vec<_>>(), [("hello", 2), ("shop", 1)]);
     }
 
     #[test]
@@ -294,6 +306,21 @@ mod tests {
                  [[triggers]]\ntype = \"schedule\"\nname = \"s\"\ncron = \"1 * * * *\"",
                 "triggers.name is \"s\" twice",
             ),
+            ("[http]\nreuse = 0", "http.reuse is 0, must be 1 to 1000000"),
+            ("[http]\ntimeout = 3", "unknown field `timeout`"),
+            ("[[triggers]]\ntype = \"http\"\npath = \"a\"", "must be a path like"),
+            ("[[triggers]]\ntype = \"http\"\npath = \"/a*\"", "triggers.path is \"/a*\""),
+            (
+                "[[triggers]]\ntype = \"http\"\npath = \"/\"\nhost = \"a:80\"",
+                "must be a host name without a port",
+            ),
+            (
+                "[[triggers]]\ntype = \"http\"\npath = \"/\"\nmethods = [\"get\"]",
+                "triggers.methods is \"get\", must be a method in capitals",
+            ),
+            ("[grants]\nhttp = [\"http://a\"]", "\"http://a\" is no host"),
+            ("[grants]\nhttp = [\"*\"]", "\"*\" is no host"),
+            ("[grants]\nhttp = [\"a:0\"]", "\"a:0\" is no host"),
             ("[retry]\nage_secs = 0", "retry.age_secs is 0, must be 1 to 2592000"),
             ("[grants]\nchildren = [\"No\"]", "grants.children is \"No\""),
             ("[env]\n\"A=B\" = \"c\"", "env is \"A=B\", must be a name without `=`"),

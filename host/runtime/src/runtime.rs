@@ -13,16 +13,20 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::compile::{CompileCache, CompileError, ComponentDigest};
 use crate::dispatch::{self, Running};
 use crate::engine::Engine;
 use crate::executor::Executor;
+use crate::exports::Exports;
 use crate::functions::{Functions, Version};
+use crate::http::{self, HttpFunctions, HttpHost, RouteConflict};
 use crate::linker;
 use crate::manifest::{Manifest, ManifestError};
 use crate::progress::LiveProgress;
 use crate::state::GuestState;
+use crate::triggers::Trigger;
 
 /// How the runtime is set up.
 #[derive(Clone, Debug)]
@@ -40,6 +44,11 @@ pub struct RuntimeConfig {
     pub niceness: i32,
     /// How long an attempt may be silent before it counts as lost; 30 s by default.
     pub lease: Duration,
+    /// HTTP requests that guests answer at once, over all functions; 256 by default. The next one
+    /// is answered 503.
+    pub http_requests: usize,
+    /// Idle instances of functions that use theirs again, over all functions; 64 by default.
+    pub http_idle: usize,
 }
 
 impl RuntimeConfig {
@@ -53,6 +62,8 @@ impl RuntimeConfig {
             threads: cores,
             niceness: 5,
             lease: Duration::from_secs(30),
+            http_requests: 256,
+            http_idle: 64,
         }
     }
 }
@@ -94,7 +105,33 @@ pub enum DeployError {
         /// Interfaces (`namespace:package/interface@version`) and items in them (`…#item`).
         missing: Vec<String>,
     },
-    /// The component does not export a handler, or exports or imports one of another shape.
+    /// The component exports nothing that starts it.
+    #[error(
+        "function {function:?} exports {}, and none of what would start it: \
+         backlot:function/handler@0.1.0 (events), wasi:http/incoming-handler@0.2 or \
+         wasi:http/handler@0.3 (HTTP requests)",
+        if .exports.is_empty() { "nothing".to_owned() } else { .exports.join(", ") }
+    )]
+    NoHandler {
+        /// The function's name.
+        function: String,
+        /// What it exports.
+        exports: Vec<String>,
+    },
+    /// A trigger of the manifest has no handler in the component.
+    #[error("function {function:?} has a trigger of type {trigger} but does not export {wanted}")]
+    NoHandlerFor {
+        /// The function's name.
+        function: String,
+        /// The trigger's type.
+        trigger: &'static str,
+        /// What would handle it.
+        wanted: &'static str,
+    },
+    /// Another function has one of its routes.
+    #[error(transparent)]
+    Route(#[from] RouteConflict),
+    /// The component exports or imports something of another shape than its name says.
     #[error("function {function:?} is not a function of this host: {source:#}")]
     Shape {
         /// The function's name.
@@ -113,6 +150,7 @@ pub struct Runtime {
     child_workers: usize,
     root_workers: usize,
     executor: Executor,
+    http_executor: Executor,
 }
 
 /// What every attempt uses.
@@ -128,6 +166,7 @@ pub(crate) struct Shared {
     pub(crate) running: Running,
     pub(crate) lease: Duration,
     pub(crate) cores: usize,
+    pub(crate) http: HttpHost,
 }
 
 impl Runtime {
@@ -148,11 +187,14 @@ impl Runtime {
         })?;
         let cache = CompileCache::open(dir)?;
         let guests = config.root_workers.max(1) + config.child_workers.max(1);
-        let engine = Engine::new(guests).map_err(RuntimeError::Engine)?;
+        let engine = Engine::durable(guests).map_err(RuntimeError::Engine)?;
         let linker = linker::linker(&engine).map_err(RuntimeError::Engine)?;
-        let executor = Executor::new(config.threads, config.niceness).map_err(|source| {
-            RuntimeError::Io { doing: "threads for guests".to_owned(), source }
-        })?;
+        let http = HttpHost::new(config.http_requests.max(1), config.http_idle)
+            .map_err(RuntimeError::Engine)?;
+        let no_threads =
+            |source| RuntimeError::Io { doing: "threads for guests".to_owned(), source };
+        let executor = Executor::for_guests(config.threads, config.niceness).map_err(no_threads)?;
+        let http_executor = Executor::for_http(config.threads).map_err(no_threads)?;
         let functions = Arc::new(Functions::default());
         ledger.set_router(functions.clone());
         let shared = Shared {
@@ -167,12 +209,14 @@ impl Runtime {
             running: Running::default(),
             lease: config.lease,
             cores: config.child_workers.max(1),
+            http,
         };
         Ok(Arc::new(Self {
             shared: Arc::new(shared),
             child_workers: config.child_workers,
             root_workers: config.root_workers,
             executor,
+            http_executor,
         }))
     }
 
@@ -187,36 +231,69 @@ impl Runtime {
         component: Vec<u8>,
     ) -> Result<Arc<Version>, DeployError> {
         manifest.check()?;
+        let exports = Exports::of(&component);
+        let name = manifest.name.as_str();
         let shared = self.shared.clone();
         // On the guests' own threads: compiling is heavy work too.
         let compiled = self.executor.handle().spawn_blocking(move || {
             let digest = ComponentDigest::of(&component);
-            shared.cache.load(&shared.engine, &component).map(|code| (digest, code))
+            // What exports nothing known is compiled too, if only to say what is wrong with it.
+            let (handler, http) = (exports.handler || !exports.http, exports.http);
+            let load = |engine: &Engine| shared.cache.load(engine, &component);
+            let handler = handler.then(|| load(&shared.engine)).transpose()?;
+            let http = http.then(|| load(&shared.http.engine)).transpose()?;
+            Ok::<_, CompileError>((digest, exports, handler, http))
         });
-        let (digest, code) = compiled.await.map_err(DeployError::Abandoned)??;
-        let ready = self.ready(&manifest.name, &code)?;
-        let version = Arc::new(Version::new(manifest, digest, ready));
+        let (digest, exports, handler, http) = compiled.await.map_err(DeployError::Abandoned)??;
+        let handler = match handler {
+            Some(code) => self.handler(name, &code, exports)?,
+            None => None,
+        };
+        let http = http.map(|code| self.http_handler(name, &code)).transpose()?;
+        check_triggers(&manifest, handler.is_some(), http.is_some())?;
+        let version = Arc::new(Version::new(manifest, digest, handler, http));
+        self.shared.http.routes.set(&version)?;
         self.shared.functions.deploy(&version);
         tracing::info!(function = version.function(), %digest, "deployed");
         Ok(version)
     }
 
-    fn ready(
+    fn handler(
         &self,
         function: &str,
         code: &Component,
-    ) -> Result<EverythingPre<GuestState>, DeployError> {
-        let function = function.to_owned();
-        match self.shared.linker.instantiate_pre(code).and_then(EverythingPre::new) {
-            Ok(ready) => Ok(ready),
-            Err(source) => {
-                let missing = linker::missing_imports(&self.shared.linker, code);
-                if missing.is_empty() {
-                    return Err(DeployError::Shape { function, source });
-                }
-                Err(DeployError::MissingImports { function, missing })
+        exports: Exports,
+    ) -> Result<Option<EverythingPre<GuestState>>, DeployError> {
+        let linker = &self.shared.linker;
+        let ready = linker.instantiate_pre(code).and_then(EverythingPre::new);
+        match ready.map_err(|err| unlinked(function, linker, code, err)) {
+            Ok(ready) => Ok(Some(ready)),
+            Err(DeployError::Shape { function, .. }) if !exports.handler => {
+                Err(DeployError::NoHandler { function, exports: exports.names })
             }
+            Err(err) => Err(err),
         }
+    }
+
+    fn http_handler(
+        &self,
+        function: &str,
+        code: &Component,
+    ) -> Result<ProxyPre<GuestState>, DeployError> {
+        let linker = &self.shared.http.linker;
+        let ready = linker.instantiate_pre(code).and_then(http::proxy);
+        ready.map_err(|err| unlinked(function, linker, code, err))
+    }
+
+    /// Answers HTTP requests with the functions that are deployed.
+    pub fn http(&self) -> HttpFunctions {
+        HttpFunctions::new(self.shared.clone())
+    }
+
+    /// The threads on which HTTP requests are to be answered: a guest that computes delays only
+    /// what else runs there.
+    pub fn http_threads(&self) -> &tokio::runtime::Handle {
+        self.http_executor.handle()
     }
 
     /// The deployed versions, by the names of their functions.
@@ -256,6 +333,40 @@ impl Runtime {
     /// Reports of running invocations as they come, at most 20 a second each.
     pub fn subscribe_progress(&self) -> broadcast::Receiver<(InvocationId, Vec<Progress>)> {
         self.shared.progress.subscribe()
+    }
+}
+
+/// Why a component could not be linked.
+fn unlinked(
+    function: &str,
+    linker: &Linker<GuestState>,
+    code: &Component,
+    source: wasmtime::Error,
+) -> DeployError {
+    let function = function.to_owned();
+    let missing = linker::missing_imports(linker, code);
+    if missing.is_empty() {
+        return DeployError::Shape { function, source };
+    }
+    DeployError::MissingImports { function, missing }
+}
+
+/// What starts a function must find a handler in it.
+fn check_triggers(manifest: &Manifest, handler: bool, http: bool) -> Result<(), DeployError> {
+    let unhandled = manifest.triggers.iter().find_map(|trigger| match trigger {
+        Trigger::Http(_) if !http => {
+            Some((trigger.kind(), "wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3"))
+        }
+        Trigger::Http(_) => None,
+        other if !handler => Some((other.kind(), "backlot:function/handler@0.1.0")),
+        _ => None,
+    });
+    match unhandled {
+        Some((trigger, wanted)) => {
+            let function = manifest.name.clone();
+            Err(DeployError::NoHandlerFor { function, trigger, wanted })
+        }
+        None => Ok(()),
     }
 }
 

@@ -10,8 +10,10 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
-use crate::context::{ContextCtx, ContextView};
+use crate::context::{Caller, ContextView};
+use crate::http::{Outbound, Output, Source};
 use crate::limiter::Limiter;
 use crate::logs::AttemptLog;
 
@@ -21,6 +23,9 @@ pub(crate) const HANDLES_MAX: usize = 1_024;
 /// Most random bytes of one call.
 const RANDOM_MAX_BYTES: u64 = 64 << 10;
 
+/// Most bytes of a guest's header fields, as they lie in memory. Clients read 16 to 64 KiB.
+const FIELDS_MAX_BYTES: usize = 64 << 10;
+
 /// The data of a guest's store. Interfaces see it through views of the parts they need.
 pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
@@ -28,7 +33,9 @@ pub(crate) struct GuestState {
     pub(crate) limiter: Limiter,
     pub(crate) storage: StorageCtx,
     pub(crate) encoding: EncodingCtx,
-    pub(crate) context: ContextCtx,
+    pub(crate) caller: Caller,
+    pub(crate) http: WasiHttpCtx,
+    pub(crate) outbound: Outbound,
 }
 
 impl GuestState {
@@ -41,7 +48,11 @@ impl GuestState {
     }
 
     pub(crate) fn context(&mut self) -> ContextView<'_> {
-        ContextView { ctx: &mut self.context }
+        ContextView { caller: &mut self.caller }
+    }
+
+    pub(crate) fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
 }
 
@@ -51,11 +62,36 @@ impl WasiView for GuestState {
     }
 }
 
+/// For requests and responses that a guest makes.
+pub(crate) fn http() -> WasiHttpCtx {
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(FIELDS_MAX_BYTES);
+    http
+}
+
 /// A table for handles, with its bound.
 pub(crate) fn handles() -> ResourceTable {
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES_MAX);
     table
+}
+
+/// WASI for an HTTP guest: as [`wasi`], but with clocks that go and randomness that nobody knows.
+pub(crate) fn wasi_of_request<'a>(
+    env: impl Iterator<Item = (&'a str, &'a str)>,
+    output: &Output,
+) -> WasiCtx {
+    let mut wasi = WasiCtxBuilder::new();
+    for (name, value) in env {
+        wasi.env(name, value);
+    }
+    wasi.stdout(output.stream(Source::Stdout))
+        .stderr(output.stream(Source::Stderr))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(RANDOM_MAX_BYTES);
+    wasi.build()
 }
 
 /// WASI with nothing behind it: no folders, no sockets, no name lookup, no arguments, and of the

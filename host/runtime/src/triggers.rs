@@ -13,6 +13,9 @@ use crate::manifest::{
 };
 use crate::schedule::{SCHEDULE, Schedule};
 
+/// Longest path of a route, in bytes.
+const PATH_MAX_BYTES: usize = 1_024;
+
 /// One trigger. An event starts a function once, by the first of its triggers that matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -25,6 +28,8 @@ pub enum Trigger {
     Schedule(Schedule),
     /// The end of another function's invocation.
     Function(FunctionTrigger),
+    /// HTTP requests. They are answered at once: they are no events and start no invocation.
+    Http(HttpTrigger),
 }
 
 /// A change of an object.
@@ -93,6 +98,22 @@ pub struct FunctionTrigger {
     /// were started by that event too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<ConcurrencyRule>,
+}
+
+/// HTTP requests to a route. Of the routes that match, the most specific answers: one with this
+/// host before one of any host, an exact path before a prefix, a longer prefix before a shorter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTrigger {
+    /// `/one/path` exactly, or with `/*` at its end that path and everything below it; up to
+    /// 1,024 bytes.
+    pub path: String,
+    /// Only of requests to this host name, without port; of any host by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Only these methods, in capitals, and HEAD where there is GET; all by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
 }
 
 /// What can happen to an object.
@@ -172,6 +193,17 @@ impl Trigger {
         Some(Route { function: function.to_owned(), concurrency, delay })
     }
 
+    /// Its type, as manifests say it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Object(_) => "object",
+            Self::Event(_) => "event",
+            Self::Schedule(_) => "schedule",
+            Self::Function(_) => "function",
+            Self::Http(_) => "http",
+        }
+    }
+
     /// Whether it may match how invocations of that function end.
     pub(crate) fn follows(&self, function: &str) -> bool {
         matches!(self, Self::Function(trigger) if trigger.function == function)
@@ -226,6 +258,42 @@ impl FunctionTrigger {
     }
 }
 
+impl HttpTrigger {
+    /// The methods; none means all.
+    pub(crate) fn methods(&self) -> Vec<http::Method> {
+        // Those that are none were refused when the manifest was read.
+        self.methods.iter().filter_map(|method| method.parse().ok()).collect()
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        at_most("bytes of triggers.path", self.path.len(), PATH_MAX_BYTES)?;
+        let fixed = self.path.strip_suffix("/*").unwrap_or(&self.path);
+        let visible = fixed.bytes().all(|byte| byte.is_ascii_graphic());
+        let rooted = self.path.starts_with('/');
+        if !rooted || !visible || fixed.contains(['*', '?', '#']) {
+            let limit = "a path like \"/pay\", or all below one like \"/shop/*\"";
+            return Err(out_of_range("triggers.path", format!("{:?}", self.path), limit));
+        }
+        if let Some(host) = &self.host {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+            let port = !host.starts_with('[') && host.contains(':');
+            if host.is_empty() || port || !host.bytes().all(plain) {
+                let limit = "a host name without a port";
+                return Err(out_of_range("triggers.host", format!("{host:?}"), limit));
+            }
+        }
+        at_most("number of triggers.methods", self.methods.len(), ENTRIES_MAX)?;
+        for method in &self.methods {
+            let capitals = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
+            if !capitals || method.parse::<http::Method>().is_err() {
+                let limit = "a method in capitals, such as \"GET\"";
+                return Err(out_of_range("triggers.methods", format!("{method:?}"), limit));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Source and subject of the event that started the invocation whose end this is.
 fn cause(event: &Event) -> (String, Option<String>) {
     let data: serde_json::Value = serde_json::from_slice(&event.data).unwrap_or_default();
@@ -273,6 +341,7 @@ pub(crate) fn check(triggers: &[Trigger]) -> Result<(), ManifestError> {
                     return Err(out_of_range("triggers.ends", "[]".into(), limit));
                 }
             }
+            Trigger::Http(trigger) => trigger.check()?,
         }
     }
     Ok(())

@@ -6,6 +6,8 @@
 
 mod changes;
 
+use std::sync::Arc;
+
 use backlot_bindings::backlot::storage::objects as wit;
 use backlot_ledger::{Effect, Effects, Fence, crash};
 use bytes::Bytes;
@@ -66,14 +68,15 @@ impl Grant {
 }
 
 /// Is told of each call that was denied, in words.
-pub type OnDenied = Box<dyn Fn(&str) + Send + Sync>;
+pub type OnDenied = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Storage capability of one guest instance.
 pub struct StorageCtx {
     store: Store,
-    grants: Vec<Grant>,
-    effects: Effects,
-    function: String,
+    grants: Arc<[Grant]>,
+    /// None: no invocation is behind the guest, so it may look at objects and change none.
+    effects: Option<Effects>,
+    function: Arc<str>,
     on_denied: OnDenied,
     /// Readers and writers open now.
     handles: u32,
@@ -86,17 +89,30 @@ impl StorageCtx {
     #[must_use]
     pub fn new(
         store: Store,
-        function: String,
-        grants: Vec<Grant>,
+        function: Arc<str>,
+        grants: Arc<[Grant]>,
         fence: Fence,
         on_denied: OnDenied,
     ) -> StorageCtx {
+        let effects = Some(Effects::new(fence));
+        StorageCtx { effects, ..StorageCtx::without_invocation(store, function, grants, on_denied) }
+    }
+
+    /// The capability of a function that runs outside any invocation, such as for an HTTP request:
+    /// it reads as it is granted; what changes something is denied, because nothing would keep it
+    /// from being done twice.
+    #[must_use]
+    pub fn without_invocation(
+        store: Store,
+        function: Arc<str>,
+        grants: Arc<[Grant]>,
+        on_denied: OnDenied,
+    ) -> StorageCtx {
         let (handles, bytes_read, bytes_written) = (0, 0, 0);
-        let effects = Effects::new(fence);
         StorageCtx {
             store,
             grants,
-            effects,
+            effects: None,
             function,
             on_denied,
             handles,
@@ -119,11 +135,31 @@ impl StorageCtx {
 
     fn allow(&self, access: Access, bucket: &str, key: &str) -> Result<(), wit::Error> {
         if self.grants.iter().any(|grant| grant.covers(access, bucket, key)) {
-            return Ok(());
+            let may = access == Access::Read || self.effects.is_some();
+            return if may { Ok(()) } else { Err(self.only_reads()) };
         }
         let text = format!("no grant to {} {key:?} in bucket {bucket:?}", access.name());
+        Err(self.denied(text))
+    }
+
+    fn denied(&self, text: String) -> wit::Error {
         (self.on_denied)(&text);
-        Err(wit::Error::Denied(text))
+        wit::Error::Denied(text)
+    }
+
+    /// The effect that this call is now, for a guest that may have any.
+    fn effect(
+        &self,
+        call: &'static str,
+        subject: String,
+        arguments: &[&[u8]],
+    ) -> Result<Effect, wit::Error> {
+        let effects = self.effects.as_ref().ok_or_else(|| self.only_reads())?;
+        Ok(effects.next(call, subject, arguments))
+    }
+
+    fn only_reads(&self) -> wit::Error {
+        self.denied("not a durable invocation: objects can be read, not changed".to_owned())
     }
 
     async fn opened(
@@ -161,7 +197,9 @@ impl StorageCtx {
     ) -> Result<T, wit::Error> {
         let answer = work(Some(effect.clone())).await.map_err(convert_error)?;
         // Only what was done counts: a call that failed is the same call when it is made again.
-        self.effects.done(&effect);
+        if let Some(effects) = &mut self.effects {
+            effects.done(&effect);
+        }
         crash::point("effect.after");
         Ok(answer)
     }
@@ -255,11 +293,15 @@ impl wit::HostWriter for StorageView<'_> {
         };
         // The bytes are arguments too; their entity tag stands for them.
         let put = sealed.put();
-        let effect = self.ctx.effects.next(
+        let effect = self.ctx.effect(
             "backlot:storage/objects.create",
             format!("{}/{}", put.bucket, put.key),
             &[put.bucket.as_bytes(), put.key.as_bytes(), &described, sealed.etag().as_bytes()],
         );
+        let effect = match effect {
+            Ok(effect) => effect,
+            Err(denied) => return Ok(Err(denied)),
+        };
         let info = self.ctx.once(effect, async |effect| sealed.commit(effect).await).await;
         Ok(info.map(|info| convert_info(&info)))
     }
@@ -338,11 +380,14 @@ impl wit::Host for StorageView<'_> {
         let Options { headers, metadata, conditions } = convert_options(options);
         let mut arguments = vec![bucket.as_bytes(), key.as_bytes(), &described];
         arguments.extend(sources.iter().map(String::as_bytes));
-        let effect = self.ctx.effects.next(
+        let effect = match self.ctx.effect(
             "backlot:storage/objects.compose",
             format!("{bucket}/{key}"),
             &arguments,
-        );
+        ) {
+            Ok(effect) => effect,
+            Err(denied) => return Ok(Err(denied)),
+        };
         let compose = Compose {
             bucket,
             key,
@@ -363,11 +408,14 @@ impl wit::Host for StorageView<'_> {
         if let Err(denied) = self.ctx.allow(Access::Delete, &bucket, &key) {
             return Ok(Err(denied));
         }
-        let effect = self.ctx.effects.next(
+        let effect = match self.ctx.effect(
             "backlot:storage/objects.delete",
             format!("{bucket}/{key}"),
             &[bucket.as_bytes(), key.as_bytes()],
-        );
+        ) {
+            Ok(effect) => effect,
+            Err(denied) => return Ok(Err(denied)),
+        };
         let principal = self.ctx.principal();
         let delete = Delete { bucket, key, principal, ..Delete::default() };
         let store = self.ctx.store.clone();

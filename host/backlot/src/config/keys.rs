@@ -117,6 +117,36 @@ pub(crate) const KEYS: &[Key] = &[
         "how long requests may go on after a stop was asked for",
     ),
     key(
+        "functions.address",
+        Kind::Text,
+        Some("\"127.0.0.1:8081\""),
+        "where clients of HTTP functions connect; port 0: any free one",
+    ),
+    key(
+        "functions.connections_max",
+        Kind::Int(1..=100_000),
+        Some("1024"),
+        "open connections; the next one waits",
+    ),
+    key(
+        "functions.requests_max",
+        Kind::Int(1..=10_000),
+        Some("256"),
+        "HTTP requests that guests answer at once; the next one is answered 503",
+    ),
+    key(
+        "functions.idle_max",
+        Kind::Int(0..=10_000),
+        Some("64"),
+        "idle instances of functions whose manifest lets them be used again (http.reuse)",
+    ),
+    key(
+        "functions.drain_secs",
+        Kind::Int(0..=3_600),
+        Some("20"),
+        "how long requests may go on after a stop was asked for",
+    ),
+    key(
         "functions.folder",
         Kind::Text,
         None,

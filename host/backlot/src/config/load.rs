@@ -217,6 +217,7 @@ fn pick(
         "data" => flags.data.as_ref().map(|data| (data.display().to_string(), "--data")),
         "s3.address" => flags.s3.map(|address| (address.to_string(), "--s3")),
         "http.address" => flags.http.map(|address| (address.to_string(), "--http")),
+        "functions.address" => flags.functions.map(|address| (address.to_string(), "--functions")),
         _ => None,
     };
     if let Some((text, flag)) = flag {

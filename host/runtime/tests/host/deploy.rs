@@ -14,12 +14,12 @@ async fn missing_imports_are_refused_all_at_once() {
     let component = wat::parse_str(
         r#"(component
             (import "backlot:email/sender@0.1.0" (instance))
-            (import "wasi:http/types@0.2.3" (instance)))"#,
+            (import "wasi:http/types@0.3.0" (instance)))"#,
     )
     .unwrap();
     let refused = host.runtime.deploy(manifest("mailer"), component).await.unwrap_err();
     let text = refused.to_string();
-    assert!(text.contains("backlot:email/sender@0.1.0, wasi:http/types@0.2.3"), "{text}");
+    assert!(text.contains("backlot:email/sender@0.1.0, wasi:http/types@0.3.0"), "{text}");
 }
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_component_without_a_handler_is_refused() {
     let host = Host::start().await;
     let component = wat::parse_str("(component)").unwrap();
     let refused = host.runtime.deploy(manifest("empty"), component).await.unwrap_err();
-    assert!(matches!(refused, DeployError::Shape { .. }), "{refused}");
+    assert!(matches!(refused, DeployError::NoHandler { .. }), "{refused}");
     let refused = host.runtime.deploy(manifest("garbage"), vec![0; 64]).await.unwrap_err();
     assert!(matches!(refused, DeployError::Compile(_)), "{refused}");
     assert_eq!(host.runtime.functions().len(), 1);

@@ -27,11 +27,12 @@ impl Guest {
             access: access.to_vec(),
         };
         let all = [Access::Read, Access::Write, Access::Delete];
-        let grants = vec![grant("in/", &[Access::Read]), grant("out/", &all)];
+        let grants = [grant("in/", &[Access::Read]), grant("out/", &all)];
         let denials = Arc::new(Mutex::new(Vec::new()));
         let told = denials.clone();
-        let on_denied = Box::new(move |text: &str| told.lock().unwrap().push(text.to_owned()));
-        let ctx = StorageCtx::new(bed.store.clone(), "encoder".into(), grants, fence, on_denied);
+        let on_denied = Arc::new(move |text: &str| told.lock().unwrap().push(text.to_owned()));
+        let (store, grants) = (bed.store.clone(), grants.into());
+        let ctx = StorageCtx::new(store, "encoder".into(), grants, fence, on_denied);
         Guest { table: ResourceTable::new(), ctx, denials }
     }
 

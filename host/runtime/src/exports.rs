@@ -1,0 +1,74 @@
+//! What a component exports, read from its bytes before it is compiled: it decides which engines
+//! it is compiled for.
+
+use wasmparser::{Encoding, Parser, Payload};
+
+/// Handlers that we know, and what else there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Exports {
+    /// `backlot:function/handler`, for events.
+    pub(crate) handler: bool,
+    /// `wasi:http/incoming-handler` 0.2 or `wasi:http/handler` 0.3.
+    pub(crate) http: bool,
+    /// Names of all of them, as they are written.
+    pub(crate) names: Vec<String>,
+}
+
+/// Most names that are kept: they are for an error's text.
+const NAMES_MAX: usize = 32;
+
+impl Exports {
+    /// The exports of a component. Of bytes that are none there are none: compiling says why.
+    pub(crate) fn of(component: &[u8]) -> Self {
+        let mut exports = Self::default();
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload {
+                Ok(Payload::Version { encoding: Encoding::Module, .. }) if depth == 0 => break,
+                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+                Ok(Payload::ComponentExportSection(section)) if depth == 0 => {
+                    for export in section.into_iter().flatten() {
+                        exports.add(export.name.name);
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        exports
+    }
+
+    fn add(&mut self, name: &str) {
+        self.handler |= name.starts_with("backlot:function/handler@");
+        self.http |= name.starts_with("wasi:http/incoming-handler@0.2.")
+            || name.starts_with("wasi:http/handler@0.3.");
+        if self.names.len() < NAMES_MAX {
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_outermost_exports_count() {
+        let wasm = wat::parse_str(
+            r#"(component
+                (core module (func (export "inner")))
+                (component $c (instance $j) (export "a:b/inner@0.3.0" (instance $j)))
+                (instance $i)
+                (export "wasi:http/incoming-handler@0.2.3" (instance $i))
+                (export "backlot:function/handler@0.1.0" (instance $i))
+                (export "other" (instance $i)))"#,
+        );
+        let wasm = wasm.unwrap();
+        let exports = Exports::of(&wasm);
+        assert!(exports.handler && exports.http);
+        assert_eq!(exports.names.len(), 3, "{exports:?}");
+        assert_eq!(Exports::of(b"nonsense"), Exports::default());
+        assert_eq!(Exports::of(&wat::parse_str("(module)").unwrap()), Exports::default());
+    }
+}

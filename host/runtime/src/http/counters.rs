@@ -1,0 +1,133 @@
+//! What is counted of a version's requests: in memory, without a lock, from the version's deploy.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Buckets of the latency histogram: bucket `n` counts answers in less than 2^n microseconds, and
+/// the last one all slower ones. 2^26 µs is a little over a minute.
+pub const LATENCY_BUCKETS: usize = 28;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The guest answered all of it, with this status.
+    Answered(u16),
+    /// The guest trapped, or gave no answer.
+    Failed,
+    /// The guest took too long.
+    TimedOut,
+    /// The client went away, or stopped reading.
+    Gone,
+    /// The guest's answer was longer than it may be.
+    TooLong,
+}
+
+/// Counters of one version.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    answered: [AtomicU64; 4],
+    failed: AtomicU64,
+    timed_out: AtomicU64,
+    gone: AtomicU64,
+    too_long: AtomicU64,
+    refused: AtomicU64,
+    latency: [AtomicU64; LATENCY_BUCKETS],
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HttpCounts {
+    /// Requests that reached the function: all but `refused`.
+    pub requests: u64,
+    /// Answers of status 200 to 299, 300 to 399, 400 to 499, 500 to 599.
+    pub answered: [u64; 4],
+    /// The guest trapped, or gave no answer.
+    pub failed: u64,
+    /// The guest took longer than `http.timeout_secs`.
+    pub timed_out: u64,
+    /// The client went away before the end of the answer.
+    pub gone: u64,
+    /// The answer was longer than `http.response_megabytes`.
+    pub too_long: u64,
+    /// Over `http.requests_max`, or over what the host serves at once.
+    pub refused: u64,
+    /// Requests by time to the end of the answer: number `n` took less than 2^n µs and no less
+    /// than half of that; the last one all slower ones.
+    pub latency: Vec<u64>,
+}
+
+impl Counters {
+    pub(crate) fn end(&self, end: End, took: Duration) {
+        let counter = match end {
+            End::Answered(status) => {
+                let class = usize::from(status / 100).saturating_sub(2).min(3);
+                self.answered.get(class).unwrap_or(&self.failed)
+            }
+            End::Failed => &self.failed,
+            End::TimedOut => &self.timed_out,
+            End::Gone => &self.gone,
+            End::TooLong => &self.too_long,
+        };
+        add(counter);
+        let bits = u128::BITS - took.as_micros().leading_zeros();
+        let bucket = usize::try_from(bits).unwrap_or(usize::MAX).min(LATENCY_BUCKETS - 1);
+        self.latency.get(bucket).map(add);
+    }
+
+    pub(crate) fn refuse(&self) {
+        add(&self.refused);
+    }
+
+    pub(crate) fn counts(&self) -> HttpCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let answered = self.answered.each_ref().map(read);
+        let [failed, timed_out, gone, too_long] =
+            [&self.failed, &self.timed_out, &self.gone, &self.too_long].map(read);
+        HttpCounts {
+            requests: answered.iter().sum::<u64>() + failed + timed_out + gone + too_long,
+            answered,
+            failed,
+            timed_out,
+            gone,
+            too_long,
+            refused: read(&self.refused),
+            latency: self.latency.iter().map(read).collect(),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_is_counted_once() {
+        let counters = Counters::default();
+        for end in [
+            End::Answered(200),
+            End::Answered(304),
+            End::Answered(404),
+            End::Answered(503),
+            End::Failed,
+            End::TimedOut,
+            End::Gone,
+            End::TooLong,
+        ] {
+            counters.end(end, Duration::from_micros(100));
+        }
+        counters.end(End::Answered(200), Duration::ZERO);
+        counters.end(End::Answered(200), Duration::MAX);
+        counters.refuse();
+        let counts = counters.counts();
+        assert_eq!((counts.requests, counts.refused), (10, 1));
+        assert_eq!(counts.answered, [3, 1, 1, 1]);
+        assert_eq!(counts.latency.iter().sum::<u64>(), 10);
+        assert_eq!((counts.latency[0], counts.latency[7], counts.latency[27]), (1, 8, 1));
+    }
+}
