@@ -69,7 +69,7 @@ async fn a_guest_encodes_from_open_to_the_last_packet() {
 #[tokio::test]
 async fn without_the_grant_everything_is_denied() {
     let (told, denials) = std::sync::mpsc::channel();
-    let on_denied = Box::new(move |text: &str| told.send(text.to_owned()).unwrap());
+    let on_denied = std::sync::Arc::new(move |text: &str| told.send(text.to_owned()).unwrap());
     let (mut table, mut ctx) = (ResourceTable::new(), EncodingCtx::denied(on_denied));
     let mut view = EncodingView { table: &mut table, ctx: &mut ctx };
     let opened = view.open(settings()).await.unwrap();
