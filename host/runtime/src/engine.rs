@@ -65,6 +65,16 @@ impl Engine {
         Ok(Self { inner, _ticker: Arc::new(ticker) })
     }
 
+    /// An engine that only compiles, for the others: it reserves no memory for guests.
+    ///
+    /// # Errors
+    /// When the configuration is one that wasmtime does not take, which is a bug of ours.
+    pub(crate) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+        let mut config = config(1)?;
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        wasmtime::Engine::new(&config)
+    }
+
     /// The wasmtime engine.
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner

@@ -1,34 +1,44 @@
 //! The runtime: versions go in, events come from the ledger, outcomes go back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backlot_bindings::EverythingPre;
 use backlot_encoding::Encoder;
 use backlot_ledger::{InvocationId, Lane, Ledger, Progress};
 use backlot_storage::Store;
 use cap_std::fs::Dir;
-use tokio::sync::broadcast;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 
-use crate::compile::{CompileCache, CompileError, ComponentDigest};
+use crate::compile::{CompileCache, CompileError};
+use crate::compiler::Compiler;
+use crate::components::Components;
 use crate::dispatch::{self, Running};
 use crate::engine::Engine;
 use crate::executor::Executor;
 use crate::functions::{Functions, Version};
 use crate::linker;
-use crate::manifest::{Manifest, ManifestError};
 use crate::progress::LiveProgress;
 use crate::state::GuestState;
+use crate::trial::CallEnd;
+use crate::trust::{Trust, TrustError, TrustRule};
+use crate::watchdog;
 
 /// How the runtime is set up.
 #[derive(Clone, Debug)]
 pub struct RuntimeConfig {
     /// Folder of the compile cache; made if it is missing, for its owner alone.
     pub cache_dir: PathBuf,
+    /// Folder of the components of deployed versions; made if it is missing, for its owner alone.
+    pub components_dir: PathBuf,
+    /// How components are compiled; in this process by default.
+    pub compiler: Compiler,
+    /// Who must sign which functions; nobody by default.
+    pub trust: Vec<TrustRule>,
     /// Root invocations (those that events start) that run at once; 2 by default. They plan and
     /// assemble, and wait parked meanwhile.
     pub root_workers: usize,
@@ -43,11 +53,14 @@ pub struct RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// The defaults, with this folder for the compile cache.
-    pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
+    /// The defaults, with these folders for the compile cache and for components.
+    pub fn new(cache_dir: impl Into<PathBuf>, components_dir: impl Into<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             cache_dir: cache_dir.into(),
+            components_dir: components_dir.into(),
+            compiler: Compiler::InProcess,
+            trust: Vec::new(),
             root_workers: 2,
             child_workers: cores,
             threads: cores,
@@ -66,7 +79,10 @@ pub enum RuntimeError {
     /// The compile cache.
     #[error(transparent)]
     Cache(#[from] CompileError),
-    /// The folder of the compile cache, or the threads.
+    /// A rule about signatures.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The folder of the compile cache or of components, or the threads.
     #[error("{doing}")]
     Io {
         /// What was being done.
@@ -77,39 +93,9 @@ pub enum RuntimeError {
     },
 }
 
-/// Why a version was not deployed. The version that ran before still runs.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The manifest's values are not within their limits.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// The component does not compile.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// The component imports what we do not have: all of it.
-    #[error("function {function:?} imports what this host does not have: {}", .missing.join(", "))]
-    MissingImports {
-        /// The function's name.
-        function: String,
-        /// Interfaces (`namespace:package/interface@version`) and items in them (`…#item`).
-        missing: Vec<String>,
-    },
-    /// The component does not export a handler, or exports or imports one of another shape.
-    #[error("function {function:?} is not a function of this host: {source:#}")]
-    Shape {
-        /// The function's name.
-        function: String,
-        /// What wasmtime found.
-        source: wasmtime::Error,
-    },
-    /// The task that compiled it died.
-    #[error("compilation was abandoned")]
-    Abandoned(#[source] tokio::task::JoinError),
-}
-
 /// Runs functions. One a process; it owns the threads that guests run on.
 pub struct Runtime {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     child_workers: usize,
     root_workers: usize,
     executor: Executor,
@@ -119,6 +105,15 @@ pub struct Runtime {
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) cache: CompileCache,
+    pub(crate) components: Components,
+    pub(crate) compiler: Compiler,
+    /// Held while something is compiled: one at a time is as much as may take the cores.
+    pub(crate) compiling: Mutex<()>,
+    pub(crate) trust: Trust,
+    /// Held while what runs is changed.
+    pub(crate) changes: Arc<Mutex<()>>,
+    /// The threads that guests run on.
+    pub(crate) guests: Handle,
     pub(crate) linker: Linker<GuestState>,
     pub(crate) functions: Arc<Functions>,
     pub(crate) ledger: Ledger,
@@ -142,12 +137,18 @@ impl Runtime {
         store: Store,
         encoder: Encoder,
     ) -> Result<Arc<Self>, RuntimeError> {
-        let dir = private_dir(&config.cache_dir).map_err(|source| RuntimeError::Io {
-            doing: format!("folder {} of the compile cache", config.cache_dir.display()),
-            source,
-        })?;
-        let cache = CompileCache::open(dir)?;
-        let guests = config.root_workers.max(1) + config.child_workers.max(1);
+        let folder = |what: &'static str, path: &Path| {
+            let doing = format!("folder {} of {what}", path.display());
+            move |source| RuntimeError::Io { doing: doing.clone(), source }
+        };
+        let failed = folder("the compile cache", &config.cache_dir);
+        let cache = CompileCache::open(private_dir(&config.cache_dir).map_err(failed)?)?;
+        let failed = folder("components", &config.components_dir);
+        let components = private_dir(&config.components_dir).and_then(Components::open);
+        let components = components.map_err(failed)?;
+        let trust = Trust::new(&config.trust)?;
+        // One more for the trial of a version that is deployed.
+        let guests = config.root_workers.max(1) + config.child_workers.max(1) + 1;
         let engine = Engine::new(guests).map_err(RuntimeError::Engine)?;
         let linker = linker::linker(&engine).map_err(RuntimeError::Engine)?;
         let executor = Executor::new(config.threads, config.niceness).map_err(|source| {
@@ -158,6 +159,12 @@ impl Runtime {
         let shared = Shared {
             engine,
             cache,
+            components,
+            compiler: config.compiler,
+            compiling: Mutex::default(),
+            trust,
+            changes: Arc::default(),
+            guests: executor.handle().clone(),
             linker,
             functions,
             ledger,
@@ -176,52 +183,21 @@ impl Runtime {
         }))
     }
 
-    /// Make a component the version that its function runs from now on. Compiles it, unless that
-    /// was done before. Attempts that run end on the version they started with.
-    ///
-    /// # Errors
-    /// [`DeployError`]; the version that ran before stays.
-    pub async fn deploy(
-        &self,
-        manifest: Manifest,
-        component: Vec<u8>,
-    ) -> Result<Arc<Version>, DeployError> {
-        manifest.check()?;
-        let shared = self.shared.clone();
-        // On the guests' own threads: compiling is heavy work too.
-        let compiled = self.executor.handle().spawn_blocking(move || {
-            let digest = ComponentDigest::of(&component);
-            shared.cache.load(&shared.engine, &component).map(|code| (digest, code))
-        });
-        let (digest, code) = compiled.await.map_err(DeployError::Abandoned)??;
-        let ready = self.ready(&manifest.name, &code)?;
-        let version = Arc::new(Version::new(manifest, digest, ready));
-        self.shared.functions.deploy(&version);
-        tracing::info!(function = version.function(), %digest, "deployed");
-        Ok(version)
-    }
-
-    fn ready(
-        &self,
-        function: &str,
-        code: &Component,
-    ) -> Result<EverythingPre<GuestState>, DeployError> {
-        let function = function.to_owned();
-        match self.shared.linker.instantiate_pre(code).and_then(EverythingPre::new) {
-            Ok(ready) => Ok(ready),
-            Err(source) => {
-                let missing = linker::missing_imports(&self.shared.linker, code);
-                if missing.is_empty() {
-                    return Err(DeployError::Shape { function, source });
-                }
-                Err(DeployError::MissingImports { function, missing })
-            }
-        }
-    }
-
-    /// The deployed versions, by the names of their functions.
+    /// What is live of the functions that are enabled, by their names.
     pub fn functions(&self) -> Vec<Arc<Version>> {
         self.shared.functions.all()
+    }
+
+    /// The version for a request with this key: the same for the same key, as long as nothing is
+    /// deployed. None when there is no such function, or it is disabled or cannot run.
+    pub fn choose(&self, function: &str, key: &str) -> Option<Arc<Version>> {
+        self.shared.functions.choose(function, key)
+    }
+
+    /// Count a call of a version that was chosen by its share ([`Runtime::choose`]): by that
+    /// canaries are judged. Costs next to nothing where there is none.
+    pub fn record(&self, version: &Version, end: CallEnd, latency: Duration) {
+        self.shared.functions.record(version, end, latency);
     }
 
     /// Run what the ledger has until `stop` is cancelled; then release what runs, so that it is
@@ -234,6 +210,8 @@ impl Runtime {
         let _watch = AbortOnDropHandle::new(handle.spawn(dispatch::watch(shared.clone(), changes)));
         let schedules = crate::schedule::run(shared.clone(), stop.clone());
         let _schedules = AbortOnDropHandle::new(handle.spawn(schedules));
+        let watchdog = watchdog::run(shared.clone(), stop.clone());
+        let _watchdog = AbortOnDropHandle::new(handle.spawn(watchdog));
         let lane = |lane, workers| {
             let running = dispatch::lane(shared.clone(), lane, workers, stop.clone());
             AbortOnDropHandle::new(handle.spawn(running))
@@ -260,7 +238,7 @@ impl Runtime {
 }
 
 /// The folder, made if missing, readable by its owner alone.
-fn private_dir(path: &std::path::Path) -> std::io::Result<Dir> {
+fn private_dir(path: &Path) -> std::io::Result<Dir> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
