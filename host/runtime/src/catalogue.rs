@@ -74,6 +74,8 @@ pub struct FunctionView {
     pub enabled: bool,
     /// The version that was last deployed from the folder of functions.
     pub folder: Option<String>,
+    /// The version that is part of the program.
+    pub program: Option<Arc<Version>>,
 }
 
 impl FunctionView {
@@ -96,6 +98,7 @@ impl FunctionView {
             }),
             enabled: slot.state.enabled,
             folder: slot.state.folder.clone(),
+            program: slot.builtin.clone(),
         }
     }
 }
@@ -255,14 +258,14 @@ impl Shared {
         let turn = self.turn().await;
         let slot = self.known(function)?;
         let canary = slot.state.canary.clone();
-        let Some(canary) =
-            canary.filter(|canary| only.is_none_or(|only| only == canary.version))
+        let Some(canary) = canary.filter(|canary| only.is_none_or(|only| only == canary.version))
         else {
             return Err(ChangeError::NoCanary(function.to_owned()));
         };
         let state = FunctionState { canary: None, ..slot.state.clone() };
         let live = slot.live().map(|live| live.id().to_owned());
-        let event = event(FUNCTION_ROLLED_BACK, function, live.as_deref(), &canary.version, by, &details);
+        let event =
+            event(FUNCTION_ROLLED_BACK, function, live.as_deref(), &canary.version, by, &details);
         let change = Change {
             slot: Slot { state, canary: None, trial: None, ..slot },
             version: None,

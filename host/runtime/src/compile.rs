@@ -445,9 +445,8 @@ mod tests {
         let cache = fixture.cache();
         // The second is used now.
         cache.cached(&fixture.engine, digests[1]).unwrap();
-        let bytes = std::fs::metadata(
-            fixture.folder.path().join(file_name(&fixture.engine, digests[0])),
-        );
+        let bytes =
+            std::fs::metadata(fixture.folder.path().join(file_name(&fixture.engine, digests[0])));
         let room_for_two = bytes.unwrap().len() * 5 / 2;
         cache.sweep_to(&BTreeSet::from([digests[0].to_string()]), room_for_two).unwrap();
         let left = digests.iter().map(|digest| cache.cached(&fixture.engine, *digest).is_some());

@@ -144,11 +144,8 @@ async fn talk(child: &mut Child, component: &[u8]) -> std::io::Result<Talked> {
         }
         // Dropped here: the end of the component.
     };
-    let ((), code, reason) = tokio::try_join!(
-        give,
-        read(stdout, ARTIFACT_MAX_BYTES),
-        read(stderr, REASON_MAX_BYTES)
-    )?;
+    let ((), code, reason) =
+        tokio::try_join!(give, read(stdout, ARTIFACT_MAX_BYTES), read(stderr, REASON_MAX_BYTES))?;
     Ok(Talked { code, reason: String::from_utf8_lossy(&reason).trim().to_owned() })
 }
 
@@ -162,11 +159,7 @@ async fn read(stream: impl AsyncRead + Unpin, most: u64) -> std::io::Result<Vec<
 }
 
 /// Why the child did not give machine code.
-fn refusal(
-    status: std::process::ExitStatus,
-    reason: &str,
-    limits: CompileLimits,
-) -> CompileError {
+fn refusal(status: std::process::ExitStatus, reason: &str, limits: CompileLimits) -> CompileError {
     use std::os::unix::process::ExitStatusExt;
     let CompileLimits { cpu_secs, memory_megabytes } = limits;
     let (xcpu, kill, abort) = (

@@ -256,7 +256,10 @@ impl Runtime {
 impl Shared {
     /// What depends on the other functions, and on what is live: asked before the long work, and
     /// again after it.
-    async fn check_against_others(&self, deployment: &Deployment) -> Result<Vec<String>, DeployError> {
+    async fn check_against_others(
+        &self,
+        deployment: &Deployment,
+    ) -> Result<Vec<String>, DeployError> {
         let manifest = &deployment.manifest;
         let function = &manifest.name;
         let highest = self.ledger.function_serial(function).await?;
@@ -267,9 +270,9 @@ impl Shared {
             return Err(DeployError::Cycle(cycle));
         }
         // Whoever deploys a function for the first time says with that what it may do.
-        let growth = slots.get(function).map_or_else(Vec::new, |slot| {
-            manifest.grants.beyond(&slot.manifest().grants)
-        });
+        let growth = slots
+            .get(function)
+            .map_or_else(Vec::new, |slot| manifest.grants.beyond(&slot.manifest().grants));
         if !growth.is_empty() && !deployment.accept_grants {
             return Err(DeployError::Grants { function: function.clone(), growth });
         }

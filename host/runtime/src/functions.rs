@@ -68,8 +68,8 @@ impl std::fmt::Debug for Version {
     }
 }
 
-/// SHA-256 over component and manifest, in hexadecimal.
-pub(crate) fn version_id(manifest: &Manifest, digest: ComponentDigest) -> String {
+/// What a version of this manifest and component is known by: SHA-256 over both, in hexadecimal.
+pub fn version_id(manifest: &Manifest, digest: ComponentDigest) -> String {
     let mut id = Sha256::new_with_prefix(digest.to_string());
     // A manifest has no maps with keys that JSON does not take.
     id.update(serde_json::to_vec(manifest).unwrap_or_default());

@@ -94,8 +94,7 @@ mod tests {
              children = [\"c\"]
              publish = true",
         );
-        let wanted =
-            grants("storage = [{ bucket = \"a\", access = [\"read\"] }]\nencoding = true");
+        let wanted = grants("storage = [{ bucket = \"a\", access = [\"read\"] }]\nencoding = true");
         assert_eq!(all.without_effects(), wanted);
     }
 }

@@ -47,7 +47,7 @@ pub use compiler::{CompileLimits, Compiler, compiler_process};
 pub use components::{ComponentError, UNUSED_KEPT, Upload};
 pub use deploy::{DeployError, Deployed, Deployment, Share};
 pub use filter::Filter;
-pub use functions::Version;
+pub use functions::{Version, version_id};
 pub use grants::{Access, Grants, StorageGrant};
 pub use manifest::{Limits, Manifest, ManifestError, Retry};
 pub use probe::{Probe, ProbeEvent};

@@ -98,7 +98,9 @@ async fn try_out(shared: &Shared, version: Arc<Version>) -> Result<(), String> {
     let started = timeout(START_MAX, version.ready.instantiate_async(&mut store)).await;
     let instance = match started {
         Ok(Ok(instance)) => instance,
-        Ok(Err(err)) => return Err(told(&log, &format!("to start it: {}", trap::reason(&err, None)))),
+        Ok(Err(err)) => {
+            return Err(told(&log, &format!("to start it: {}", trap::reason(&err, None))));
+        }
         Err(_) => return Err(told(&log, &format!("it did not start within {START_MAX:?}"))),
     };
     let Some(probe) = &version.manifest.probe else { return Ok(()) };

@@ -106,11 +106,7 @@ impl Trial {
     }
 
     pub(crate) fn figures(&self) -> TrialFigures {
-        TrialFigures {
-            rule: self.rule,
-            canary: self.canary.figures(),
-            live: self.live.figures(),
-        }
+        TrialFigures { rule: self.rule, canary: self.canary.figures(), live: self.live.figures() }
     }
 
     /// What is to be done, as soon as that is clear.
@@ -234,11 +230,9 @@ mod tests {
     }
 
     fn fill(tally: &Tally, answered: u64, failed: u64, trapped: u64, latency_ms: u64) {
-        for (end, times) in [
-            (CallEnd::Answered, answered),
-            (CallEnd::Failed, failed),
-            (CallEnd::Trapped, trapped),
-        ] {
+        for (end, times) in
+            [(CallEnd::Answered, answered), (CallEnd::Failed, failed), (CallEnd::Trapped, trapped)]
+        {
             for _ in 0..times {
                 tally.count(end, ms(latency_ms));
             }
@@ -275,7 +269,8 @@ mod tests {
     #[test]
     fn what_is_worse_is_withdrawn_as_soon_as_that_is_clear() {
         let withdrawn = |fill_both: &dyn Fn(&Trial)| {
-            let trial = Trial::new(CanaryRule { calls: 100, error_percent: 2, latency_percent: 50 });
+            let trial =
+                Trial::new(CanaryRule { calls: 100, error_percent: 2, latency_percent: 50 });
             fill_both(&trial);
             match trial.verdict() {
                 Some(Verdict::Withdraw(reason)) => Some(reason),

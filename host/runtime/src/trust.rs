@@ -199,9 +199,8 @@ mod tests {
         let [ours, other] = [(); 2].map(|()| KeyPair::generate_unencrypted_keypair().unwrap());
         let trust = trust(&[&ours]);
         let text = text(b"component", MANIFEST);
-        let check = |text: &str, signature: Option<&str>| {
-            trust.check_signature("pay-out", text, signature)
-        };
+        let check =
+            |text: &str, signature: Option<&str>| trust.check_signature("pay-out", text, signature);
         let signature = sign(&ours, &text);
         let signer = check(&text, Some(&signature)).unwrap().unwrap();
         assert_eq!(signer, key_id(&ours.pk.to_base64()));

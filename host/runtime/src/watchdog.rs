@@ -35,7 +35,8 @@ async fn decide(shared: &Arc<Shared>) -> bool {
         let figures = json!(figures);
         let (what, done) = match verdict {
             Verdict::Promote => {
-                let details = json!({ "reason": "as good as the live version", "figures": figures });
+                let details =
+                    json!({ "reason": "as good as the live version", "figures": figures });
                 ("promoted", shared.promote(&function, Some(&canary), WATCHDOG, details).await)
             }
             Verdict::Withdraw(reason) => {

@@ -17,9 +17,8 @@ impl Tx<'_> {
             self.put_version(version)?;
         }
         self.put_state(&change.state)?;
-        let functions: i64 = self
-            .first("SELECT count(*) FROM functions", [], |row| row.get(0))?
-            .unwrap_or_default();
+        let functions: i64 =
+            self.first("SELECT count(*) FROM functions", [], |row| row.get(0))?.unwrap_or_default();
         at_most("functions", usize::try_from(functions).unwrap_or(usize::MAX), FUNCTIONS_MAX)?;
         if let Some(serial) = change.serial {
             self.execute(
