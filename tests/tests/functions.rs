@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use backlot_builtin::{DECODE, ECHO, PROBE};
@@ -50,12 +50,11 @@ fn deploy(server: &Server, options: &str) -> String {
 /// Deploy what was written, which must be refused; why.
 fn refused(server: &Server, options: &str) -> String {
     let before = live(server);
-    let output: Output = server.backlot(&format!("deploy f.wasm{options}")).output().unwrap();
+    let output = server.backlot(&format!("deploy f.wasm --json{options}")).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(live(server), before, "what ran still runs");
-    let text = String::from_utf8(output.stderr).unwrap();
-    // As it was before it was wrapped for the terminal.
-    text.replace("│", " ").split_whitespace().collect::<Vec<_>>().join(" ")
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    error["error"]["message"].as_str().unwrap().to_owned()
 }
 
 /// The function, if there is one.
@@ -375,8 +374,7 @@ fn a_token_does_what_its_scope_says_and_is_named_in_the_audit_log() {
     stdout(&mut server.backlot("tokens revoke ci")).unwrap();
     assert_eq!(with(&deployer, "disable f").status.code(), Some(2));
     let audit = stdout(&mut server.backlot("audit --json")).unwrap();
-    let lines: Vec<Value> =
-        audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let deploys = lines.iter().filter(|line| line["action"] == "functions.deploy");
     let deploys: Vec<_> = deploys.map(|line| (&line["who"], &line["outcome"])).collect();
     assert_eq!(deploys, [(&json!("ci"), &json!("done"))]);

@@ -29,6 +29,9 @@ const WALL_PER_CPU: u32 = 3;
 /// What is kept of what the child says about a component it does not take.
 const REASON_MAX_BYTES: u64 = 16 << 10;
 
+/// How a process says that it gets no memory: Rust's allocator, Rust's streams, the system.
+const STARVED: [&str; 3] = ["memory allocation of", "out of memory", "Cannot allocate memory"];
+
 /// Files the child may have open: its three streams, and what the system opens for a moment.
 const FILES_MAX: u64 = 16;
 
@@ -162,18 +165,14 @@ async fn read(stream: impl AsyncRead + Unpin, most: u64) -> std::io::Result<Vec<
 fn refusal(status: std::process::ExitStatus, reason: &str, limits: CompileLimits) -> CompileError {
     use std::os::unix::process::ExitStatusExt;
     let CompileLimits { cpu_secs, memory_megabytes } = limits;
-    let (xcpu, kill, abort) = (
-        rustix::process::Signal::XCPU.as_raw(),
-        rustix::process::Signal::KILL.as_raw(),
-        rustix::process::Signal::ABORT.as_raw(),
-    );
+    let (xcpu, kill) =
+        (rustix::process::Signal::XCPU.as_raw(), rustix::process::Signal::KILL.as_raw());
+    if STARVED.iter().any(|words| reason.contains(words)) {
+        return CompileError::OverLimit { limit: format!("{memory_megabytes} MiB of memory") };
+    }
     match status.signal() {
         Some(signal) if signal == xcpu || signal == kill => {
             CompileError::OverLimit { limit: format!("{cpu_secs} s of processor time") }
-        }
-        // How Rust ends a process that gets no memory.
-        Some(signal) if signal == abort && reason.contains("memory") => {
-            CompileError::OverLimit { limit: format!("{memory_megabytes} MiB of memory") }
         }
         Some(signal) => CompileError::Invalid(format!("the compiler died of signal {signal}")),
         None => CompileError::Invalid(reason.to_owned()),

@@ -108,7 +108,11 @@ fn with_ours(name: &str) -> String {
         .iter()
         .filter_map(|linked| linked.strip_prefix(interface)?.strip_prefix('@'))
         .collect();
-    if ours.is_empty() { name.to_owned() } else { format!("{name} (this host has {})", ours.join(", ")) }
+    if ours.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name} (this host has {})", ours.join(", "))
+    }
 }
 
 /// Whether the linker has that item: it then refuses to define it a second time.

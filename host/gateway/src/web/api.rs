@@ -90,7 +90,8 @@ where
             Err(fault) => Err(fault),
         },
     };
-    audit::record(shared, &caller, &head.method, &segments, &answer).await;
+    let outcome = answer.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
+    audit::record(shared, &caller, &head.method, &segments, &outcome).await;
     answer
 }
 

@@ -38,16 +38,12 @@ pub(super) async fn record(
     caller: &Caller,
     method: &Method,
     segments: &[&str],
-    answer: &Result<Response<Body>, Fault>,
+    outcome: &str,
 ) {
     let Some((action, subject)) = action(method, segments) else { return };
-    let outcome = match answer {
-        Ok(_) => "done".to_owned(),
-        Err(fault) => fault.to_string(),
-    };
     let who = &caller.name;
     tracing::info!(target: "audit", who, action, subject, outcome);
-    if let Err(err) = shared.ledger.audit(who, &action, subject, &outcome).await {
+    if let Err(err) = shared.ledger.audit(who, &action, subject, outcome).await {
         tracing::error!(%err, who, action, subject, "the audit log is not written");
     }
 }

@@ -11,7 +11,7 @@ use backlot_runtime::{
 };
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::Body as HttpBody;
+use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::json;
@@ -73,15 +73,24 @@ where
     let (runtime, digest) = (runtime(shared)?, digest(name)?);
     let mut upload = runtime.upload().await.map_err(component_fault)?;
     let mut body = pin!(body);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|err| admin::broken(&err.into()))?;
-        if let Ok(bytes) = frame.into_data() {
-            upload.write(bytes).await.map_err(component_fault)?;
-        }
+    while let Some(bytes) = chunk(body.frame().await)? {
+        upload.write(bytes).await.map_err(component_fault)?;
     }
     upload.finish(Some(digest)).await.map_err(component_fault)?;
     runtime.sweep_components().await.map_err(deploy_fault)?;
     reply::json(&json!({ "component": digest.to_string() }))
+}
+
+/// The bytes of a frame; none at the end.
+fn chunk<E: Into<BoxError>>(
+    frame: Option<Result<Frame<Bytes>, E>>,
+) -> Result<Option<Bytes>, Fault> {
+    match frame {
+        None => Ok(None),
+        // Trailers are no bytes.
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Some(Err(err)) => Err(admin::broken(&err.into())),
+    }
 }
 
 /// POST `functions/NAME/versions`.
