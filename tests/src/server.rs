@@ -34,6 +34,8 @@ pub struct Ready {
     pub access_key: String,
     /// The first user's secret key.
     pub secret_key: String,
+    /// What changes over the API need.
+    pub admin_token: String,
 }
 
 /// A running server. Killed when dropped.
@@ -192,6 +194,36 @@ impl Server {
         let head = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
         let status = std::str::from_utf8(answer.get(9..12).context("no status")?)?.parse()?;
         Ok((status, answer.split_off(head + 4)))
+    }
+
+    /// A request with the server's first token; status and JSON.
+    ///
+    /// # Errors
+    /// When the connection fails or the answer is not JSON.
+    pub fn change(&self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, Value)> {
+        let mut stream = TcpStream::connect(&self.ready.http)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.ready.http,
+            self.ready.admin_token,
+            body.len()
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
+        let status = std::str::from_utf8(answer.get(9..12).context("no status")?)?.parse()?;
+        Ok((status, serde_json::from_slice(answer.get(head + 4..).context("no body")?)?))
+    }
+
+    /// The command line, against this server, with its first token.
+    pub fn backlot(&self, verb: &str) -> Command {
+        let mut command = Command::new(backlot());
+        command.args(verb.split(' ')).args(["--http", &self.ready.http]);
+        command.env("BACKLOT_TOKEN", &self.ready.admin_token).current_dir(&self.folder);
+        command
     }
 
     /// The JSON answer of an API path.

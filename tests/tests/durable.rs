@@ -58,7 +58,10 @@ fn a_crash_at_any_point_leaves_what_a_calm_run_leaves() {
     let mut runs: Vec<(String, u32)> = Vec::new();
     for point in points() {
         runs.push((point.clone(), 1));
-        runs.push((point.clone(), later(&point)));
+        // One function is deployed, once.
+        if !point.starts_with("deploy.") {
+            runs.push((point.clone(), later(&point)));
+        }
     }
     let begun = Instant::now();
     let calm = scenario::run(&place("calm"), &film, None).unwrap();

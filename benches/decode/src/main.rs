@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
     let store = Store::open(blobs, ledger.clone(), StoreLimits::default())?;
     store.create_bucket(BUCKET).await?;
     let encoder = Encoder::new(EncoderConfig::default())?;
-    let config = RuntimeConfig::new(folder.path().join("cache"));
+    let config = RuntimeConfig::new(folder.path().join("cache"), folder.path().join("components"));
     let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder)?;
     runtime.deploy(Manifest::parse(DECODE.manifest)?, DECODE.component.to_vec()).await?;
     let stop = CancellationToken::new();

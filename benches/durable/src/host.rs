@@ -36,7 +36,10 @@ impl Host {
         let store = Store::open(blobs, ledger.clone(), StoreLimits::default())?;
         let encoder = Encoder::new(EncoderConfig::default())?;
         // All hosts of a run share it, so that the guest is compiled once.
-        let mut config = RuntimeConfig::new(std::env::temp_dir().join("backlot-bench-cache"));
+        let mut config = RuntimeConfig::new(
+            std::env::temp_dir().join("backlot-bench-cache"),
+            folder.path().join("components"),
+        );
         config.root_workers = at_once;
         let runtime = Runtime::new(config, ledger.clone(), store, encoder)?;
         runtime.deploy(Manifest::parse(PROBE.manifest)?, PROBE.component.to_vec()).await?;

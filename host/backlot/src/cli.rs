@@ -1,16 +1,19 @@
 //! The command line.
 
+mod functions;
 mod remote;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use backlot_runtime::EngineKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::fault::Fault;
 use crate::{Done, out};
 
+pub(crate) use functions::*;
 pub(crate) use remote::*;
 
 /// Upload a video over S3, watch it in the browser.
@@ -46,6 +49,32 @@ pub(crate) enum Verb {
     DeadLetters(DeadLettersArgs),
     /// Show the deployed functions
     Functions(FunctionsArgs),
+    /// Deploy a component as a version of its function
+    Deploy(DeployArgs),
+    /// Show a function's versions
+    Versions(FunctionArgs),
+    /// Show how two versions differ
+    Diff(DiffArgs),
+    /// Make a function's canary live
+    Promote(FunctionArgs),
+    /// Withdraw a function's canary; without one, go back to the version before
+    #[command(disable_version_flag = true)]
+    Rollback(RollbackArgs),
+    /// Let events and schedules start a function again
+    Enable(FunctionArgs),
+    /// Let nothing start a function; what waits already is done
+    Disable(FunctionArgs),
+    /// Forget a function with its versions
+    Remove(FunctionArgs),
+    /// Print what a signature of a component and its manifest is of
+    Digest(DigestArgs),
+    /// Who may use the server's API
+    Tokens(TokensArgs),
+    /// Who changed what over the server's API
+    Audit(AuditArgs),
+    /// Compile a component from standard input to machine code
+    #[command(name = crate::compile::VERB, hide = true)]
+    Compile(CompileArgs),
     /// Look after the ledger
     Ledger(LedgerArgs),
     /// Show the configuration
@@ -76,6 +105,16 @@ impl Verb {
             Self::Cancel(args) => args.remote.server.json,
             Self::DeadLetters(args) => args.remote.server.json,
             Self::Functions(args) => args.remote.server.json,
+            Self::Deploy(args) => args.remote.server.json,
+            Self::Versions(args)
+            | Self::Promote(args)
+            | Self::Enable(args)
+            | Self::Disable(args)
+            | Self::Remove(args) => args.remote.server.json,
+            Self::Diff(args) => args.remote.server.json,
+            Self::Rollback(args) => args.remote.server.json,
+            Self::Tokens(args) => args.remote.server.json,
+            Self::Audit(args) => args.remote.server.json,
             Self::Ledger(args) => args.json,
             Self::Config(args) => args.json,
             _ => false,
@@ -204,6 +243,14 @@ pub(crate) enum ConfigVerb {
         #[command(flatten)]
         flags: ConfigFlags,
     },
+}
+
+/// Made by the server for its child alone.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    pub(crate) cpu_secs: u64,
+    pub(crate) memory_megabytes: u64,
+    pub(crate) engine: EngineKind,
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,7 @@ pub(crate) struct Client {
     address: SocketAddr,
     flags: ConfigFlags,
     token: Option<String>,
+    patience: Duration,
 }
 
 /// Runs what a verb does.
@@ -71,12 +72,23 @@ impl Client {
             Some(address) => address,
             None => configured(&flags)?.http.address,
         };
-        Ok(Self { address, flags, token: server.token.clone() })
+        Ok(Self { address, flags, token: server.token.clone(), patience: ANSWER_MAX })
+    }
+
+    /// The same, which waits so long for an answer.
+    pub(crate) fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The JSON under a path; None where there is nothing.
     pub(crate) async fn get(&self, path: &str) -> Result<Option<Value>, Fault> {
-        match self.ask(Method::GET, path, None).await {
+        // Where reading needs a token, the one that changes need will do; elsewhere none is missed.
+        let body = Bytes::new();
+        let request = match self.token() {
+            Ok(token) => self.request(Method::GET, path, Some((&token, body)))?,
+            Err(_) => self.request(Method::GET, path, None)?,
+        };
+        match self.ask(request).await {
             Ok(value) => Ok(Some(value)),
             Err(fault) if fault.code == NOT_THERE => Ok(None),
             Err(fault) => Err(fault),
@@ -90,9 +102,18 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Fault> {
-        let token = self.token()?;
         let body = body.map(ToString::to_string).unwrap_or_default();
-        self.ask(method, path, Some((token, body))).await
+        self.ask(self.request(method, path, Some((&self.token()?, body.into())))?).await
+    }
+
+    /// The JSON under a path that cannot be read without a token.
+    pub(crate) async fn get_with_token(&self, path: &str) -> Result<Value, Fault> {
+        self.change(Method::GET, path, None).await
+    }
+
+    /// Puts bytes under a path.
+    pub(crate) async fn upload(&self, path: &str, bytes: Bytes) -> Result<Value, Fault> {
+        self.ask(self.request(Method::PUT, path, Some((&self.token()?, bytes)))?).await
     }
 
     /// Server-Sent Events under a path.
@@ -108,31 +129,26 @@ impl Client {
         })
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        change: Option<(String, String)>,
-    ) -> Result<Value, Fault> {
-        let request = self.request(method, path, change)?;
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Value, Fault> {
         let (response, _driver) = self.send(request).await?;
         self.read(response).await
     }
 
+    /// With a token and a body, where there are.
     fn request(
         &self,
         method: Method,
         path: &str,
-        change: Option<(String, String)>,
+        change: Option<(&str, Bytes)>,
     ) -> Result<Request<Full<Bytes>>, Fault> {
         let mut request =
             Request::builder().method(method).uri(path).header("host", self.address.to_string());
-        let mut body = String::new();
-        if let Some((token, text)) = change {
+        let mut body = Bytes::new();
+        if let Some((token, bytes)) = change {
             request = request
                 .header("authorization", format!("Bearer {token}"))
                 .header("content-type", "application/cloudevents+json");
-            body = text;
+            body = bytes;
         }
         request.body(Full::from(body)).map_err(|err| {
             Fault::new("E0504", format!("no request can be made: {err}"), "mend the token")
@@ -151,18 +167,18 @@ impl Client {
             let driver = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
             Ok::<_, BoxError>((sender.send_request(request).await?, driver))
         };
-        match time::timeout(ANSWER_MAX, sent).await {
+        match time::timeout(self.patience, sent).await {
             Ok(sent) => sent.map_err(|err| unreachable(self.address, &err)),
-            Err(_) => Err(unreachable(self.address, &no_answer())),
+            Err(_) => Err(unreachable(self.address, &self.no_answer())),
         }
     }
 
     async fn read(&self, response: Response<Incoming>) -> Result<Value, Fault> {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        let body = match time::timeout(ANSWER_MAX, body).await {
+        let body = match time::timeout(self.patience, body).await {
             Ok(body) => body.map_err(|err| unreachable(self.address, &err))?.to_bytes(),
-            Err(_) => return Err(unreachable(self.address, &no_answer())),
+            Err(_) => return Err(unreachable(self.address, &self.no_answer())),
         };
         match serde_json::from_slice::<Value>(&body) {
             Ok(value) if status.is_success() => Ok(value),
@@ -177,6 +193,10 @@ impl Client {
             format!("what answers at {} is not Backlot ({status})", self.address),
             "name the address of the HTTP side with --http",
         )
+    }
+
+    fn no_answer(&self) -> String {
+        format!("no answer within {:?}", self.patience)
     }
 
     fn token(&self) -> Result<String, Fault> {
@@ -226,10 +246,6 @@ fn refusal(status: StatusCode, answer: &Value) -> Fault {
             Fault::new("E0502", format!("the server answered {status}: {reason}"), "try again")
         }
     }
-}
-
-fn no_answer() -> String {
-    format!("no answer within {ANSWER_MAX:?}")
 }
 
 fn unreachable(server: SocketAddr, reason: &dyn std::fmt::Display) -> Fault {

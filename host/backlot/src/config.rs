@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     #[serde(default)]
     pub(crate) users: Vec<User>,
+    #[serde(default)]
+    pub(crate) trust: Vec<Trust>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -62,6 +64,8 @@ pub(crate) struct Functions {
     pub(crate) idle_max: usize,
     pub(crate) drain_secs: u64,
     pub(crate) folder: Option<PathBuf>,
+    pub(crate) compile_secs: u64,
+    pub(crate) compile_megabytes: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -105,6 +109,19 @@ pub(crate) struct Log {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+/// Functions that must be signed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Trust {
+    /// A name, in which `*` stands for anything.
+    pub(crate) functions: String,
+    /// Public keys of minisign: the second line of its `.pub` file.
+    pub(crate) keys: Vec<String>,
+    /// Whether a version may go live whose serial is lower than that of one that was.
+    #[serde(default)]
+    pub(crate) downgrade: bool,
 }
 
 /// A user of the S3 front door, besides the one that the first start makes.

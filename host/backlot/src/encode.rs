@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use backlot_gateway::web::Work;
 use backlot_ledger::{AttemptOutcome, Invocation, InvocationFilter, InvocationId, State};
+use backlot_runtime::CompileLimits;
 use serde_json::{Value, json};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,8 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
         cache: cache(&state),
         slots: args.jobs.map(usize::from),
         niceness: NICENESS,
+        compile: CompileLimits::default(),
+        trust: Vec::new(),
         uploads_at_once: 1,
         put_megabytes_max: SOURCE_MEGABYTES_MAX,
         // It has no listener of functions.

@@ -1,11 +1,17 @@
-//! Functions from a folder: each `NAME.toml` is a manifest, and `NAME.wasm` beside it its component.
-//! Read at the start, and again on SIGHUP: what changed is a new version.
+//! Functions from a folder: each `NAME.toml` is a manifest, and `NAME.wasm` beside it its component;
+//! where it must be signed, `NAME.minisig` is its signature.
+//!
+//! Read at the start, and again on SIGHUP. What changed since it was last read is deployed like
+//! anything else, and what did not change is left as it is: a version that was deployed or gone back
+//! to since then stays. Whoever may write the folder may grant.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use backlot_runtime::{COMPONENT_MAX_BYTES, Manifest, Runtime};
+use backlot_runtime::{
+    COMPONENT_MAX_BYTES, ComponentDigest, DeployError, Deployment, Manifest, Runtime, version_id,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +20,8 @@ use crate::node;
 
 /// Largest manifest in bytes.
 const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
+/// Who deploys what is in it.
+const FOLDER: &str = "folder";
 /// Functions in one folder.
 const FUNCTIONS_MAX: usize = 1_000;
 
@@ -104,8 +112,38 @@ async fn deploy_one(path: &Path, runtime: &Runtime) -> Result<(), Fault> {
     }
     let bytes = read(&component, COMPONENT_MAX_BYTES as u64).await;
     let bytes = bytes.map_err(|why| refused(&component, why))?;
-    let deployed = runtime.deploy(manifest, bytes).await;
-    deployed.map(drop).map_err(|err| refused(&component, err.to_string()))
+    let digest = ComponentDigest::of(&bytes);
+    let known = runtime.view(stem).filter(|function| function.broken.is_none());
+    if known.and_then(|function| function.folder) == Some(version_id(&manifest, digest)) {
+        return Ok(());
+    }
+    let signature = signature(path).await.map_err(|why| refused(path, why))?;
+    let deployment = Deployment {
+        manifest,
+        manifest_text: text,
+        component: digest,
+        signature,
+        canary: None,
+        accept_grants: true,
+        from_folder: true,
+        by: FOLDER.to_owned(),
+    };
+    let deployed = async {
+        let mut upload = runtime.upload().await?;
+        upload.write(bytes.into()).await?;
+        upload.finish(Some(digest)).await?;
+        runtime.deploy_with(deployment).await
+    };
+    deployed.await.map(drop).map_err(|err: DeployError| refused(&component, err.to_string()))
+}
+
+/// The signature beside a manifest, where there is one.
+async fn signature(manifest: &Path) -> Result<Option<String>, String> {
+    match tokio::fs::read_to_string(manifest.with_extension("minisig")).await {
+        Ok(text) => Ok(Some(text)),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(format!("its signature: {err}")),
+    }
 }
 
 async fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {

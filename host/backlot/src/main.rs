@@ -4,9 +4,11 @@ mod answers;
 mod cancel;
 mod cli;
 mod client;
+mod compile;
 mod config;
 mod credentials;
 mod dead_letters;
+mod deploy;
 mod each;
 mod encode;
 mod events;
@@ -28,6 +30,7 @@ mod select;
 mod serve;
 mod signals;
 mod token;
+mod tokens;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -78,6 +81,18 @@ fn run(cli: Cli) -> Result<Done, Fault> {
         Verb::Cancel(args) => cancel::run(args),
         Verb::DeadLetters(args) => dead_letters::run(args),
         Verb::Functions(args) => functions::run(args),
+        Verb::Deploy(args) => deploy::run(args),
+        Verb::Versions(args) => functions::versions(args),
+        Verb::Diff(args) => functions::diff(args),
+        Verb::Promote(args) => functions::change(args, "promote"),
+        Verb::Rollback(args) => functions::rollback(args),
+        Verb::Enable(args) => functions::change(args, "enable"),
+        Verb::Disable(args) => functions::change(args, "disable"),
+        Verb::Remove(args) => functions::change(args, "remove"),
+        Verb::Digest(args) => deploy::digest(&args),
+        Verb::Tokens(args) => tokens::run(args),
+        Verb::Audit(args) => tokens::audit(args),
+        Verb::Compile(args) => compile::run(&args),
         Verb::Ledger(args) => ledger::run(&args),
         Verb::Config(args) => config::show::run(args),
         Verb::Explain(args) => explain::run(&args),

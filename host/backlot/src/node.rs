@@ -1,4 +1,4 @@
-//! A data folder at work: ledger, store, encoder and runtime, with the builtin encoder deployed.
+//! A data folder at work: ledger, store, encoder and runtime, with the builtin encoder in it.
 //! `serve` and `encode` differ only in what they put around this.
 
 use std::fs;
@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use backlot_encoding::{Encoder, EncoderConfig};
 use backlot_ledger::{Ledger, LedgerError};
-use backlot_runtime::{Manifest, Runtime, RuntimeConfig};
+use backlot_runtime::{CompileLimits, Manifest, Runtime, RuntimeConfig, RuntimeError, TrustRule};
 use backlot_storage::{Store, StoreError, StoreLimits};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use crate::compile;
 use crate::fault::Fault;
 
 /// Where films are uploaded to.
@@ -41,6 +42,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) http_requests: usize,
     /// Idle instances of HTTP functions.
     pub(crate) http_idle: usize,
+    /// What one compilation of a component may use.
+    pub(crate) compile: CompileLimits,
+    /// Who must sign which functions.
+    pub(crate) trust: Vec<TrustRule>,
     /// Settings of the encoder guest.
     pub(crate) env: Vec<(&'static str, String)>,
 }
@@ -53,8 +58,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Opens the folder, makes what is missing in it, and deploys the encoder. Nothing runs before
-    /// [`Runtime::run`].
+    /// Opens the folder, makes what is missing in it, and loads the encoder and what was deployed.
+    /// Nothing runs before [`Runtime::run`].
     pub(crate) async fn open(setup: Setup<'_>) -> Result<Self, Fault> {
         let data = setup.data.to_owned();
         let put_bytes_max = setup.put_megabytes_max.saturating_mul(MIB);
@@ -69,29 +74,40 @@ impl Node {
         }
         let mut encoding = EncoderConfig { niceness: setup.niceness, ..EncoderConfig::default() };
         encoding.slots = setup.slots.unwrap_or(encoding.slots);
-        let mut config = RuntimeConfig::new(setup.cache);
+        let mut config = RuntimeConfig::new(setup.cache, setup.data.join("components"));
+        config.compiler = compile::compiler(setup.compile);
+        config.trust = setup.trust;
         config.child_workers = encoding.slots;
         config.root_workers = setup.uploads_at_once;
         config.http_requests = setup.http_requests;
         config.http_idle = setup.http_idle;
         let encoder = Encoder::new(encoding)
             .map_err(|err| internal("starting the encoding threads", &err))?;
-        let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder)
-            .map_err(|err| internal("starting the runtime", &err))?;
-        deploy(&runtime, &setup.env).await?;
+        let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder).map_err(
+            |err| match err {
+                RuntimeError::Trust(err) => Fault::new(
+                    "E0104",
+                    format!("[[trust]]: {err}"),
+                    "a key is the second line of the file minisign.pub",
+                ),
+                err => internal("starting the runtime", &err),
+            },
+        )?;
+        provide_encoder(&runtime, &setup.env).await?;
+        runtime.restore().await.map_err(|err| internal("reading what was deployed", &err))?;
         Ok(Self { ledger, store, runtime })
     }
 }
 
-async fn deploy(runtime: &Runtime, env: &[(&'static str, String)]) -> Result<(), Fault> {
+async fn provide_encoder(runtime: &Runtime, env: &[(&'static str, String)]) -> Result<(), Fault> {
     let builtin = backlot_builtin::ENCODER;
     let mut manifest =
         Manifest::parse(builtin.manifest).map_err(|err| internal("reading a manifest", &err))?;
     for (name, value) in env {
         manifest.env.insert((*name).to_owned(), value.clone());
     }
-    let deployed = runtime.deploy(manifest, builtin.component.to_vec()).await;
-    deployed.map(drop).map_err(|err| internal("deploying the encoder", &err))
+    let provided = runtime.provide(manifest, builtin.component).await;
+    provided.map(drop).map_err(|err| internal("loading the encoder", &err))
 }
 
 fn open_data(data: &Path, put_bytes_max: u64) -> Result<(Ledger, Store), Fault> {

@@ -10,6 +10,7 @@ use backlot_gateway::s3;
 use backlot_gateway::serve::{Limits, serve};
 use backlot_gateway::web::{self, AdminToken, Web, WebConfig};
 use backlot_ledger::{Backlog, Retention};
+use backlot_runtime::{COMPONENT_MAX_BYTES, CompileLimits, TrustRule};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -80,6 +81,7 @@ async fn serve_until_stopped(
         content: node::CONTENT.to_owned(),
         encoder: node::ENCODER.to_owned(),
         token: AdminToken::new(&keys.token, token::path(&config.data).display().to_string()),
+        reads_open: addresses.http.ip().is_loopback(),
     };
     let web = Web::new(
         web_config,
@@ -184,6 +186,11 @@ fn setup(config: &Config) -> Setup<'_> {
         put_megabytes_max: config.s3.body_megabytes_max,
         http_requests: config.functions.requests_max,
         http_idle: config.functions.idle_max,
+        compile: CompileLimits {
+            cpu_secs: config.functions.compile_secs,
+            memory_megabytes: config.functions.compile_megabytes,
+        },
+        trust: config.trust.iter().map(trust_rule).collect(),
         env,
     }
 }
@@ -202,7 +209,8 @@ fn http_limits(config: &Config) -> Limits {
     Limits {
         connections_max: config.http.connections_max,
         requests_max: config.http.requests_max,
-        body_bytes_max: web::BODY_BYTES_MAX as u64,
+        // The largest body that any path takes: a component.
+        body_bytes_max: COMPONENT_MAX_BYTES as u64,
         drain_timeout: Duration::from_secs(config.http.drain_secs),
         ..Limits::default()
     }
@@ -232,6 +240,14 @@ fn users(first: &Credentials, config: &Config) -> Result<s3::Users, Fault> {
     }));
     s3::Users::new(users)
         .map_err(|err| Fault::new("E0104", err.to_string(), "change [[users]] in backlot.toml"))
+}
+
+fn trust_rule(rule: &config::Trust) -> TrustRule {
+    TrustRule {
+        functions: rule.functions.clone(),
+        keys: rule.keys.clone(),
+        downgrade: rule.downgrade,
+    }
 }
 
 fn rule(rule: &config::Bucket) -> s3::BucketRule {

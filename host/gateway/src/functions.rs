@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 
-use backlot_runtime::{AnswerBody, HttpFunctions, RequestFault};
+use backlot_runtime::{AnswerBody, ClientAddress, HttpFunctions, RequestFault};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,7 +13,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::service::Service;
 
-use crate::serve::{BodyFault, Refusal, RequestBody};
+use crate::serve::{BodyFault, Peer, Refusal, RequestBody};
 
 /// Answers requests with functions. Clones are the same one.
 #[derive(Clone)]
@@ -33,8 +33,11 @@ impl Service<Request<RequestBody>> for Functions {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+    fn call(&self, mut request: Request<RequestBody>) -> Self::Future {
         let functions = self.functions.clone();
+        if let Some(Peer(address)) = request.extensions().get::<Peer>().copied() {
+            request.extensions_mut().insert(ClientAddress(address.ip()));
+        }
         async move { Ok(functions.answer(request).await) }.boxed()
     }
 }

@@ -3,6 +3,7 @@
 //! One service answers each request; [`crate::serve`] carries it. Everything reads, but for the
 //! changes of the API, which need a token ([`AdminToken`]).
 
+mod access;
 mod admin;
 mod api;
 mod assets;
@@ -68,6 +69,10 @@ pub trait LiveWork: Send + Sync + 'static {
     fn subscribe(&self) -> broadcast::Receiver<(InvocationId, Vec<Progress>)>;
     /// The deployed functions, by name.
     fn functions(&self) -> Vec<Deployed>;
+    /// Where functions can be deployed; None: nowhere.
+    fn runtime(&self) -> Option<&backlot_runtime::Runtime> {
+        None
+    }
 }
 
 impl LiveWork for backlot_runtime::Runtime {
@@ -88,6 +93,10 @@ impl LiveWork for backlot_runtime::Runtime {
         };
         self.functions().into_iter().map(deployed).collect()
     }
+
+    fn runtime(&self) -> Option<&backlot_runtime::Runtime> {
+        Some(self)
+    }
 }
 
 /// What the front door is told about the server around it.
@@ -104,8 +113,10 @@ pub struct WebConfig {
     pub content: String,
     /// The function whose invocations are shown as content.
     pub encoder: String,
-    /// What changes need.
+    /// The first token, which opens everything.
     pub token: AdminToken,
+    /// Whether the API can be read without a token: only where nobody but this machine reaches it.
+    pub reads_open: bool,
 }
 
 /// The front door's service; a cheap handle.

@@ -7,8 +7,11 @@
 #[cfg(all(feature = "crash-points", not(debug_assertions)))]
 compile_error!("crash points are for tests: build without the feature `crash-points`");
 
-/// Every point, in the order in which an upload passes them.
+/// Every point: those of a deploy, then in the order in which an upload passes them.
 pub const POINTS: &[&str] = &[
+    "deploy.after-stage",
+    "deploy.before-publish",
+    "deploy.after-publish",
     "blob.before-sync",
     "blob.after-sync",
     "object.before-commit",

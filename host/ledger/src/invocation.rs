@@ -160,6 +160,17 @@ pub struct Invocation {
     pub version: Option<String>,
     /// How many invocations, each started by an event of the one before, led to it.
     pub depth: u32,
+    /// The subject of the event that started the top of its tree.
+    pub root_subject: Option<String>,
+}
+
+impl Invocation {
+    /// What is the same for all that belongs together: for every invocation of a tree, and for
+    /// events about the same subject. By it a version is chosen where two run side by side.
+    #[must_use]
+    pub fn affinity(&self) -> &str {
+        self.root_subject.as_deref().unwrap_or(self.root.as_str())
+    }
 }
 
 /// One run of an invocation's handler.

@@ -6,12 +6,14 @@
 //! - An event and what it causes are one commit (`Tx::emit`).
 //! - An attempt that is over cannot write (`Tx::fenced`).
 
+mod access;
 mod check;
 mod clock;
 pub mod crash;
 mod effect;
 mod error;
 mod event;
+mod functions;
 mod invocation;
 pub mod objects;
 mod queue;
@@ -29,11 +31,13 @@ use std::sync::mpsc as sync_mpsc;
 use rusqlite::Connection;
 use tokio::sync::{broadcast, oneshot};
 
+pub use access::*;
 pub use check::{Checked, check};
 pub use clock::{Clock, system_clock};
 pub use effect::*;
 pub use error::LedgerError;
 pub use event::*;
+pub use functions::*;
 pub use invocation::*;
 pub use queue::*;
 pub use readers::READERS_MAX;

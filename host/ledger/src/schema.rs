@@ -14,6 +14,7 @@ const APPLICATION_ID: i64 = 0x424B_4C47;
 const STEPS: &[&[&str]] = &[
     &[include_str!("schema/queue.sql"), include_str!("schema/objects.sql")],
     &[include_str!("schema/changes.sql")],
+    &[include_str!("schema/functions.sql")],
 ];
 
 /// The database's format; 0 for one that is empty. Refuses what is not ours, or too new.

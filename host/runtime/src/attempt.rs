@@ -27,6 +27,7 @@ use crate::progress::cut;
 use crate::runtime::Shared;
 use crate::state::{self, GuestState};
 use crate::trap;
+use crate::trial::CallEnd;
 
 /// Tries to tell the ledger how an attempt ended, before its lease is left to run out.
 const FINISH_TRIES: u32 = 8;
@@ -67,31 +68,15 @@ enum Ended {
 }
 
 /// Run one leased invocation and tell the ledger how it ended.
-pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
+pub(crate) async fn run(shared: &Arc<Shared>, leased: Leased, signals: &Signals) {
     let Leased { invocation, event, fence } = leased;
     // Chosen once: the attempt ends on this version, whatever is deployed meanwhile.
-    let Some(version) = shared.functions.pick(&invocation) else {
-        let reason = match &invocation.version {
-            None => format!("no function {:?} is deployed", invocation.function),
-            Some(version) => {
-                format!("function {:?} has no version {version}", invocation.function)
-            }
-        };
-        let log = AttemptLog::new(0);
-        log.host(&reason);
-        let outcome = Outcome::Retry { reason, after: None };
-        let retry = RetryPolicy::default();
-        let end = AttemptEnd {
-            outcome,
-            logs: log.take(),
-            cost: Cost::default(),
-            progress: vec![],
-            retry,
-            version: None,
-        };
-        return finish(shared, &fence, end).await;
+    let version = match shared.version_for(&invocation).await {
+        Ok(version) => version,
+        Err(reason) => return nothing_to_run(shared, &fence, reason).await,
     };
     let log = AttemptLog::new(version.manifest.limits.log_bytes());
+    let started = Instant::now();
     let (ended, used) = guest(shared, &version, &invocation, event, &fence, &log, signals).await;
     let outcome = match ended {
         Ended::Over => None,
@@ -123,6 +108,9 @@ pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
     {
         log.host(format!("attempt {} ended: {reason}", invocation.attempt));
     }
+    if let (None, Some(end)) = (&invocation.version, call_end(&outcome)) {
+        shared.functions.record(&version, end, started.elapsed());
+    }
     let end = AttemptEnd {
         outcome,
         logs: log.take(),
@@ -134,6 +122,21 @@ pub(crate) async fn run(shared: &Shared, leased: Leased, signals: &Signals) {
     finish(shared, &fence, end).await;
     // Only now, so that whoever looks sees either the live progress or the ledger's.
     shared.progress.end(&fence.invocation);
+}
+
+/// The end of an attempt that no version is there for.
+async fn nothing_to_run(shared: &Shared, fence: &Fence, reason: String) {
+    let log = AttemptLog::new(0);
+    log.host(&reason);
+    let end = AttemptEnd {
+        outcome: Outcome::Retry { reason, after: None },
+        logs: log.take(),
+        cost: Cost::default(),
+        progress: vec![],
+        retry: RetryPolicy::default(),
+        version: None,
+    };
+    finish(shared, fence, end).await;
 }
 
 /// What a guest used.
@@ -155,13 +158,8 @@ async fn guest(
 ) -> (Ended, Used) {
     let limits = version.manifest.limits;
     let wall_end = Instant::now() + limits.wall();
-    let mut store =
-        Store::new(shared.engine.wasmtime(), guest_state(shared, version, invocation, fence, log));
-    store.limiter(|state| &mut state.limiter);
-    store.epoch_deadline_async_yield_and_update(1);
-    store.set_epoch_deadline(1);
-    store.set_hostcall_fuel(limits.hostcall_bytes());
-
+    let (accepted_at, attempt) = (invocation.accepted_at, invocation.attempt);
+    let mut store = store(shared, version, accepted_at, attempt, fence, log);
     let _at_work = shared.engine.at_work();
     let event = guest_event(event);
     let Some(handler) = &version.handler else {
@@ -210,10 +208,29 @@ async fn guest(
     (ended, Used { cost, refusal: state.limiter.refusal() })
 }
 
+/// A store for one guest, with its limits.
+pub(crate) fn store(
+    shared: &Shared,
+    version: &Arc<Version>,
+    accepted_at: Timestamp,
+    attempt: u32,
+    fence: &Fence,
+    log: &AttemptLog,
+) -> Store<GuestState> {
+    let state = guest_state(shared, version, accepted_at, attempt, fence, log);
+    let mut store = Store::new(shared.engine.wasmtime(), state);
+    store.limiter(|state| &mut state.limiter);
+    store.epoch_deadline_async_yield_and_update(1);
+    store.set_epoch_deadline(1);
+    store.set_hostcall_fuel(version.manifest.limits.hostcall_bytes());
+    store
+}
+
 fn guest_state(
     shared: &Shared,
     version: &Arc<Version>,
-    invocation: &Invocation,
+    accepted_at: Timestamp,
+    attempt: u32,
     fence: &Fence,
     log: &AttemptLog,
 ) -> GuestState {
@@ -223,12 +240,12 @@ fn guest_state(
     let cores = shared.cores.to_string();
     let host_env = (!env.contains_key(CORES_VARIABLE)).then_some((CORES_VARIABLE, cores.as_str()));
     let env = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(host_env);
-    let seed = shared.cache.derive(invocation.id.as_str());
+    let seed = shared.cache.derive(fence.invocation.as_str());
     let wall = SignedDuration::try_from(limits.wall()).unwrap_or(SignedDuration::MAX);
     let on_denied = log.denials(version.function(), &fence.invocation);
     GuestState {
         table: state::handles(),
-        wasi: state::wasi(env, log, invocation.accepted_at, seed),
+        wasi: state::wasi(env, log, accepted_at, seed),
         limiter: Limiter::new(limits.memory_bytes()),
         storage: StorageCtx::new(
             shared.store.clone(),
@@ -251,8 +268,8 @@ fn guest_state(
             version: version.clone(),
             progress: shared.progress.clone(),
             log: log.clone(),
-            attempt: invocation.attempt,
-            accepted_at: invocation.accepted_at,
+            attempt,
+            accepted_at,
             deadline: Timestamp::now().saturating_add(wall).unwrap_or(Timestamp::MAX),
             effects: Effects::new(fence.clone()),
         })),
@@ -312,6 +329,16 @@ fn outcome(
             }
             Some(Outcome::Trapped(cut(trap::reason(&err, refusal), REASON_BYTES_MAX)))
         }
+    }
+}
+
+/// As a call of its version, if it was a whole one.
+fn call_end(outcome: &Outcome) -> Option<CallEnd> {
+    match outcome {
+        Outcome::Succeeded(_) => Some(CallEnd::Answered),
+        Outcome::Rejected(_) | Outcome::Retry { .. } => Some(CallEnd::Failed),
+        Outcome::Trapped(_) => Some(CallEnd::Trapped),
+        Outcome::Parked { .. } | Outcome::Asleep { .. } | Outcome::Released => None,
     }
 }
 

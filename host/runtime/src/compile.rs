@@ -5,8 +5,11 @@
 //! digest and by everything of the engine that the code depends on. A file that is not exactly what
 //! we wrote is compiled anew, never loaded.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
+use std::str::FromStr;
+use std::time::SystemTime;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use hmac::{Hmac, Mac};
@@ -14,13 +17,17 @@ use rand::Rng;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
+use crate::compiler::ARTIFACT_MAX_BYTES;
 use crate::engine::Engine;
 
 /// Largest component, in bytes. A Python guest with its interpreter has 20 MB.
 pub const COMPONENT_MAX_BYTES: usize = 128 << 20;
 
-/// Largest cached file, in bytes: machine code is up to ten times the size of the Wasm.
-const ARTIFACT_MAX_BYTES: u64 = 2 << 30;
+/// What the cache may hold, in bytes, but for what is in use: some hundred guests.
+const CACHE_MAX_BYTES: u64 = 4 << 30;
+
+/// End of the name of a cached file.
+const SUFFIX: &str = ".cwasm";
 
 /// File of the MAC's key, within the cache.
 const KEY_FILE: &str = "key";
@@ -38,8 +45,26 @@ pub enum CompileError {
         bytes: usize,
     },
     /// Not a component, or one that uses what we do not support.
-    #[error("component does not compile: {0:#}")]
-    Invalid(wasmtime::Error),
+    #[error("component does not compile: {0}")]
+    Invalid(String),
+    /// It takes more than a compilation may.
+    #[error("to compile the component takes more than {limit}")]
+    OverLimit {
+        /// What of it, with its unit.
+        limit: String,
+    },
+    /// The compiler could not be run.
+    #[error("the compiler cannot be used: {doing} it")]
+    Child {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The task that compiled it died.
+    #[error("compilation was abandoned")]
+    Abandoned,
     /// The cache's directory cannot be used.
     #[error("compile cache: {doing}")]
     Cache {
@@ -59,6 +84,22 @@ impl ComponentDigest {
     /// The digest of these bytes.
     pub fn of(component: &[u8]) -> Self {
         Self(Sha256::digest(component).into())
+    }
+
+    /// The digest of what was hashed.
+    pub(crate) fn finished(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+}
+
+impl FromStr for ComponentDigest {
+    type Err = hex::FromHexError;
+
+    /// From 64 digits in hexadecimal.
+    fn from_str(text: &str) -> Result<Self, hex::FromHexError> {
+        let mut digest = [0; MAC_BYTES];
+        hex::decode_to_slice(text, &mut digest)?;
+        Ok(Self(digest))
     }
 }
 
@@ -90,37 +131,65 @@ impl CompileCache {
         Ok(Self { dir, key })
     }
 
-    /// The component's machine code: from the cache, else compiled and kept. Blocks, for seconds
-    /// with a large component that is new.
+    /// The machine code that was kept of a component, ready to be instantiated. Blocks.
+    pub(crate) fn cached(&self, engine: &Engine, digest: ComponentDigest) -> Option<Component> {
+        self.find(engine, &file_name(engine, digest))
+    }
+
+    /// Keep what the compiler gave for a component, and make it ready to be instantiated. Blocks. A
+    /// cache that cannot be written is only logged.
     ///
     /// # Errors
-    /// [`CompileError::TooLarge`] and [`CompileError::Invalid`]. A cache that cannot be written is
-    /// only logged.
-    pub(crate) fn load(&self, engine: &Engine, bytes: &[u8]) -> Result<Component, CompileError> {
-        if COMPONENT_MAX_BYTES < bytes.len() {
-            return Err(CompileError::TooLarge { bytes: bytes.len() });
-        }
-        let name = file_name(engine, ComponentDigest::of(bytes));
-        if let Some(component) = self.cached(engine, &name) {
-            return Ok(component);
-        }
-        let started = std::time::Instant::now();
-        let component =
-            Component::from_binary(engine.wasmtime(), bytes).map_err(CompileError::Invalid)?;
-        let compile_ms = started.elapsed().as_millis();
-        tracing::info!(name, compile_ms, bytes = bytes.len(), "compiled component");
-        match component.serialize() {
-            Ok(code) => {
-                if let Err(err) = self.keep(&name, &code) {
-                    tracing::warn!(name, %err, "compiled component is not cached");
-                }
-            }
-            Err(err) => tracing::warn!(name, %err, "compiled component is not cached"),
+    /// [`CompileError::Invalid`] when it is not machine code for this engine.
+    pub(crate) fn admit(
+        &self,
+        engine: &Engine,
+        digest: ComponentDigest,
+        code: &[u8],
+    ) -> Result<Component, CompileError> {
+        // The compiler is our own program: what it gave is as good as what we wrote.
+        let component = deserialize(engine, &Authentic(code))
+            .map_err(|err| CompileError::Invalid(format!("{err:#}")))?;
+        let name = file_name(engine, digest);
+        if let Err(err) = self.keep(&name, code) {
+            tracing::warn!(name, %err, "compiled component is not cached");
         }
         Ok(component)
     }
 
-    fn cached(&self, engine: &Engine, name: &str) -> Option<Component> {
+    /// Remove what was not used for longest, until no more than [`CACHE_MAX_BYTES`] are left; what
+    /// is compiled from one of `used` stays. Blocks.
+    pub(crate) fn sweep(&self, used: &BTreeSet<String>) -> io::Result<()> {
+        self.sweep_to(used, CACHE_MAX_BYTES)
+    }
+
+    fn sweep_to(&self, used: &BTreeSet<String>, bytes_max: u64) -> io::Result<()> {
+        let mut total: u64 = 0;
+        let mut unused: Vec<(SystemTime, String, u64)> = Vec::new();
+        for entry in self.dir.entries()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| name.ends_with(SUFFIX)) else { continue };
+            let meta = entry.metadata()?;
+            total = total.saturating_add(meta.len());
+            let of = name.split('-').next().unwrap_or_default();
+            if !used.contains(of) {
+                unused.push((meta.modified()?.into_std(), name.to_owned(), meta.len()));
+            }
+        }
+        unused.sort();
+        for (_, name, bytes) in unused {
+            if total <= bytes_max {
+                break;
+            }
+            self.dir.remove_file(&name)?;
+            total = total.saturating_sub(bytes);
+            tracing::info!(name, "compiled component was not used for long: removed");
+        }
+        Ok(())
+    }
+
+    fn find(&self, engine: &Engine, name: &str) -> Option<Component> {
         let mut file = match self.dir.open(name) {
             Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
@@ -133,6 +202,10 @@ impl CompileCache {
             tracing::warn!(name, "cached component is not what we wrote, compiling anew");
             return None;
         };
+        // When it was last used. That is all that depends on it.
+        if let Err(err) = file.into_std().set_modified(SystemTime::now()) {
+            tracing::debug!(name, %err, "the time of use of a cached component is not kept");
+        }
         match deserialize(engine, &Authentic(&code)) {
             Ok(component) => Some(component),
             Err(err) => {
@@ -179,14 +252,15 @@ fn keyed(key: &[u8; MAC_BYTES]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of every length")
 }
 
-/// Machine code whose MAC was checked: only [`CompileCache::cached`] makes one.
+/// Machine code whose MAC was checked, or that our compiler just gave: only [`CompileCache`] makes
+/// one.
 struct Authentic<'a>(&'a [u8]);
 
 #[allow(unsafe_code, reason = "the one way to load machine code that was compiled before")]
 fn deserialize(engine: &Engine, code: &Authentic<'_>) -> wasmtime::Result<Component> {
     // SAFETY: `deserialize` asks for bytes that `Component::serialize` gave and nobody changed.
-    // `Authentic` holds bytes read into our own memory, whose MAC was then found right under a key
-    // that only the owner of the data directory can read.
+    // `Authentic` holds bytes in our own memory that came from our compiler just now, or whose MAC
+    // was found right under a key that only the owner of the data directory can read.
     unsafe { Component::deserialize(engine.wasmtime(), code.0) }
 }
 
@@ -195,7 +269,7 @@ fn file_name(engine: &Engine, digest: ComponentDigest) -> String {
     engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
     let engine = hex::encode(hasher.0.finalize());
     let engine = engine.get(..16).unwrap_or(&engine);
-    format!("{digest}-{engine}.cwasm")
+    format!("{digest}-{engine}{SUFFIX}")
 }
 
 /// Feeds a `Hash` into SHA-256: std's own hasher may change between versions of Rust.
@@ -274,6 +348,16 @@ mod tests {
             CompileCache::open(dir.unwrap()).unwrap()
         }
 
+        /// From the cache, else compiled.
+        fn load(&self, wasm: &[u8]) -> Result<Component, CompileError> {
+            let (cache, digest) = (self.cache(), ComponentDigest::of(wasm));
+            if let Some(found) = cache.cached(&self.engine, digest) {
+                return Ok(found);
+            }
+            let code = self.engine.wasmtime().precompile_component(wasm).unwrap();
+            cache.admit(&self.engine, digest, &code)
+        }
+
         fn artifact(&self) -> PathBuf {
             let mut files = std::fs::read_dir(self.folder.path())
                 .unwrap()
@@ -289,9 +373,9 @@ mod tests {
     fn a_second_load_comes_from_the_cache() {
         let fixture = Fixture::new();
         let wasm = wat::parse_str(TINY).unwrap();
-        fixture.cache().load(&fixture.engine, &wasm).unwrap();
+        fixture.load(&wasm).unwrap();
         let name = file_name(&fixture.engine, ComponentDigest::of(&wasm));
-        assert!(fixture.cache().cached(&fixture.engine, &name).is_some());
+        assert!(fixture.cache().find(&fixture.engine, &name).is_some());
         let mode = std::fs::metadata(fixture.artifact()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -301,7 +385,7 @@ mod tests {
         let fixture = Fixture::new();
         let wasm = wat::parse_str(TINY).unwrap();
         let cache = fixture.cache();
-        cache.load(&fixture.engine, &wasm).unwrap();
+        fixture.load(&wasm).unwrap();
         let name = file_name(&fixture.engine, ComponentDigest::of(&wasm));
         let path = fixture.artifact();
         let good = std::fs::read(&path).unwrap();
@@ -310,14 +394,14 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x40;
             std::fs::write(&path, &bad).unwrap();
-            assert!(cache.cached(&fixture.engine, &name).is_none(), "byte {at}");
+            assert!(cache.find(&fixture.engine, &name).is_none(), "byte {at}");
         }
         for len in [0, 31, 32, good.len() - 1] {
             std::fs::write(&path, &good[..len]).unwrap();
-            assert!(cache.cached(&fixture.engine, &name).is_none(), "length {len}");
+            assert!(cache.find(&fixture.engine, &name).is_none(), "length {len}");
         }
         // Loading repairs the file.
-        cache.load(&fixture.engine, &wasm).unwrap();
+        fixture.load(&wasm).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), good);
     }
 
@@ -325,22 +409,47 @@ mod tests {
     fn a_file_of_another_name_or_of_another_key_is_not_loaded() {
         let fixture = Fixture::new();
         let wasm = wat::parse_str(TINY).unwrap();
-        fixture.cache().load(&fixture.engine, &wasm).unwrap();
+        fixture.load(&wasm).unwrap();
         let name = file_name(&fixture.engine, ComponentDigest::of(&wasm));
         let other = file_name(&fixture.engine, ComponentDigest::of(b"other"));
         std::fs::copy(fixture.artifact(), fixture.folder.path().join(&other)).unwrap();
-        assert!(fixture.cache().cached(&fixture.engine, &other).is_none());
+        assert!(fixture.cache().find(&fixture.engine, &other).is_none());
         std::fs::write(fixture.folder.path().join(KEY_FILE), [1; 32]).unwrap();
-        assert!(fixture.cache().cached(&fixture.engine, &name).is_none());
+        assert!(fixture.cache().find(&fixture.engine, &name).is_none());
     }
 
     #[test]
-    fn what_is_no_component_is_refused() {
+    fn what_is_no_machine_code_is_refused() {
         let fixture = Fixture::new();
-        let cache = fixture.cache();
-        let refused = cache.load(&fixture.engine, b"\0asm").err().unwrap();
+        let digest = ComponentDigest::of(b"");
+        let refused = fixture.cache().admit(&fixture.engine, digest, b"\0asm").err().unwrap();
         assert!(matches!(refused, CompileError::Invalid(_)), "{refused}");
-        let module = wat::parse_str("(module)").unwrap();
-        assert!(cache.load(&fixture.engine, &module).is_err());
+        assert!(fixture.cache().cached(&fixture.engine, digest).is_none());
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first_and_what_is_used_never() {
+        let fixture = Fixture::new();
+        let guests: Vec<Vec<u8>> = (1..=4)
+            .map(|number| wat::parse_str(TINY.replace('7', &number.to_string())).unwrap())
+            .collect();
+        let digests: Vec<_> = guests.iter().map(|wasm| ComponentDigest::of(wasm)).collect();
+        for (age, wasm) in guests.iter().enumerate() {
+            fixture.load(wasm).unwrap();
+            let file = file_name(&fixture.engine, digests[age]);
+            let file = std::fs::File::open(fixture.folder.path().join(file)).unwrap();
+            let hours = 10 - age as u64;
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(hours * 3_600))
+                .unwrap();
+        }
+        let cache = fixture.cache();
+        // The second is used now.
+        cache.cached(&fixture.engine, digests[1]).unwrap();
+        let bytes =
+            std::fs::metadata(fixture.folder.path().join(file_name(&fixture.engine, digests[0])));
+        let room_for_two = bytes.unwrap().len() * 5 / 2;
+        cache.sweep_to(&BTreeSet::from([digests[0].to_string()]), room_for_two).unwrap();
+        let left = digests.iter().map(|digest| cache.cached(&fixture.engine, *digest).is_some());
+        assert_eq!(left.collect::<Vec<_>>(), [true, true, false, false]);
     }
 }

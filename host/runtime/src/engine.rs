@@ -5,6 +5,7 @@
 //! futures that yield at least every [`EPOCH_TICK`] (HTTP: [`HTTP_EPOCH_TICK`]), and can be dropped
 //! at any such point.
 
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread::JoinHandle;
@@ -61,6 +62,37 @@ const HTTP_WARM_SLOTS: u32 = 64;
 /// Frames of a trap's backtrace that are kept.
 const BACKTRACE_FRAMES_MAX: usize = 64;
 
+/// Which engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// That of handlers of events.
+    Durable,
+    /// That of handlers of HTTP requests.
+    Http,
+}
+
+impl EngineKind {
+    /// Its name, which [`str::parse`] reads.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "durable" => Ok(Self::Durable),
+            "http" => Ok(Self::Http),
+            other => Err(format!("{other:?} is no engine: durable or http")),
+        }
+    }
+}
+
 /// A wasmtime engine with the thread that advances its epoch.
 #[derive(Clone)]
 pub(crate) struct Engine {
@@ -112,6 +144,17 @@ impl Engine {
     pub(crate) fn at_work(&self) -> AtWork {
         self.ticker.enter();
         AtWork(self.ticker.clone())
+    }
+
+    /// An engine that only compiles, for the others: it reserves no memory for guests.
+    ///
+    /// # Errors
+    /// When the configuration is one that wasmtime does not take, which is a bug of ours.
+    pub(crate) fn compiling(kind: EngineKind) -> wasmtime::Result<wasmtime::Engine> {
+        let mut config = config(pool(1)?);
+        config.concurrency_support(kind == EngineKind::Http);
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        wasmtime::Engine::new(&config)
     }
 
     /// The wasmtime engine.

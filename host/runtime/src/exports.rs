@@ -2,6 +2,9 @@
 //! it is compiled for.
 
 use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::component::Component;
+
+use crate::engine::Engine;
 
 /// Handlers that we know, and what else there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,21 @@ impl Exports {
             }
         }
         exports
+    }
+
+    /// The exports of a component that was compiled.
+    pub(crate) fn named(code: &Component, engine: &Engine) -> Self {
+        let mut exports = Self::default();
+        for (name, _) in code.component_type().exports(engine.wasmtime()) {
+            exports.add(name);
+        }
+        exports
+    }
+
+    /// Whether the engine of events runs it: also what exports nothing known, if only to say what
+    /// is wrong with it.
+    pub(crate) fn for_events(&self) -> bool {
+        self.handler || !self.http
     }
 
     fn add(&mut self, name: &str) {

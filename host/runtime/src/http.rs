@@ -27,7 +27,7 @@ use wasmtime::component::{InstancePre, Linker};
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{p2, p3};
 
-pub use answer::HttpFunctions;
+pub use answer::{ClientAddress, HttpFunctions};
 pub use body::{AnswerBody, AnswerFault};
 pub use counters::{HttpCounts, LATENCY_BUCKETS};
 pub use grant::{HttpGrant, NoHost};
@@ -39,17 +39,18 @@ pub(crate) use context::RequestCtx;
 pub(crate) use handler::HttpHandler;
 pub(crate) use outbound::Outbound;
 pub(crate) use output::{Output, Source};
-pub(crate) use routes::Routes;
+pub(crate) use routes::{Routes, check as check_routes};
 
 use crate::engine::Engine;
 use crate::linker;
+use crate::runtime::Shared;
 use crate::state::GuestState;
+use instance::Instance;
 
 /// What HTTP guests run in.
 pub(crate) struct HttpHost {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestState>,
-    pub(crate) routes: Routes,
     /// One permit a guest at work.
     pub(crate) guests: Arc<Semaphore>,
     /// One permit an idle instance.
@@ -67,11 +68,21 @@ impl HttpHost {
         Ok(Self {
             engine,
             linker,
-            routes: Routes::default(),
             guests: Arc::new(Semaphore::new(guests)),
             idle_places: Arc::new(Semaphore::new(idle)),
         })
     }
+}
+
+/// Whether an instance starts.
+///
+/// # Errors
+/// Why it does not.
+pub(crate) async fn try_out(shared: &Shared, handler: &HttpHandler) -> wasmtime::Result<()> {
+    // Never closed: it lives as long as the host.
+    let _place = shared.http.guests.clone().acquire_owned().await;
+    let _at_work = shared.http.engine.at_work();
+    Instance::start(shared, handler).await.map(drop)
 }
 
 /// The component's handler, of 0.3 where it has both.

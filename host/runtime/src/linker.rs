@@ -131,7 +131,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
 }
 
 /// What a component imports and we do not link: interfaces, and functions or resources of
-/// interfaces that we do link. Sorted.
+/// interfaces that we do link. Where we have another version of it, that is named in brackets.
+/// Sorted.
 pub(crate) fn missing_imports(linker: &Linker<GuestState>, component: &Component) -> Vec<String> {
     let engine = linker.engine();
     let mut missing = Vec::new();
@@ -141,12 +142,13 @@ pub(crate) fn missing_imports(linker: &Linker<GuestState>, component: &Component
             continue;
         };
         let Some(linked) = linked(engine).find(|linked| compatible(name, linked)) else {
-            missing.push(name.to_owned());
+            missing.push(with_ours(engine, name));
             continue;
         };
         for (item, export) in interface.exports(engine) {
             if !has_item(linker, linked, item, &export.ty) {
-                missing.push(format!("{name}#{item}"));
+                let ours = linked.split_once('@').map_or("", |(_, version)| version);
+                missing.push(format!("{name}#{item} (this host has {ours})"));
             }
         }
     }
@@ -158,6 +160,19 @@ pub(crate) fn missing_imports(linker: &Linker<GuestState>, component: &Component
 fn linked(engine: &wasmtime::Engine) -> impl Iterator<Item = &'static str> {
     let for_http: &[&str] = if engine.get_concurrency_support() { LINKED_FOR_HTTP } else { &[] };
     LINKED.iter().chain(for_http).copied()
+}
+
+/// An interface that we do not link, with the versions of it that we do.
+fn with_ours(engine: &wasmtime::Engine, name: &str) -> String {
+    let interface = name.split('@').next().unwrap_or(name);
+    let ours: Vec<&str> = linked(engine)
+        .filter_map(|linked| linked.strip_prefix(interface)?.strip_prefix('@'))
+        .collect();
+    if ours.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name} (this host has {})", ours.join(", "))
+    }
 }
 
 /// Whether the linker has that item: it then refuses to define it a second time.
@@ -266,6 +281,7 @@ mod tests {
                 (import "wasi:http/types@0.4.0" (instance))
                 (import "backlot:email/sender@0.1.0" (instance))
                 (import "plain" (func))
+                (import "wasi:clocks/wall-clock@0.3.0" (instance))
                 (import "wasi:cli/exit@0.2.3" (instance
                     (export "exit" (func (param "status" (result))))
                     (export "explode" (func)))))"#,
@@ -277,8 +293,9 @@ mod tests {
             [
                 "backlot:email/sender@0.1.0",
                 "plain",
-                "wasi:cli/exit@0.2.3#explode",
-                "wasi:http/types@0.4.0",
+                "wasi:cli/exit@0.2.3#explode (this host has 0.2.12)",
+                "wasi:clocks/wall-clock@0.3.0 (this host has 0.2.12)",
+                "wasi:http/types@0.4.0 (this host has 0.2.12)",
             ]
         );
     }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::grants::Grants;
 use crate::http::Http;
+use crate::probe::Probe;
+use crate::trial::CanaryRule;
 use crate::triggers::{self, Trigger};
 
 /// Longest function name, in bytes.
@@ -33,6 +35,9 @@ pub(crate) const BACKOFF_MAX_SECS: u64 = 86_400;
 pub(crate) const AGE_MAX_SECS: u64 = 30 * 86_400;
 /// Longest value of a variable, in bytes.
 pub(crate) const ENV_VALUE_MAX_BYTES: usize = 4_096;
+
+/// Most `serial`: what the ledger's integers hold.
+pub(crate) const SERIAL_MAX: u64 = i64::MAX as u64;
 
 /// A checked manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,16 @@ pub struct Manifest {
     /// The guest's environment variables: nothing else is in its environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Grows from release to release: where the configuration pins a function, none goes live that
+    /// is older than one which was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u64>,
+    /// What a version must achieve as a canary to become live.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub canary: CanaryRule,
+    /// An event that it must be able to handle before it is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// A function's limits.
@@ -163,6 +178,22 @@ pub enum ManifestError {
 }
 
 impl Manifest {
+    /// Of a function that nothing starts and nothing is granted.
+    pub(crate) fn bare(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            triggers: Vec::new(),
+            grants: Grants::default(),
+            limits: Limits::default(),
+            retry: Retry::default(),
+            env: BTreeMap::new(),
+            serial: None,
+            http: Http::default(),
+            canary: CanaryRule::default(),
+            probe: None,
+        }
+    }
+
     /// Read and check a manifest.
     ///
     /// # Errors
@@ -210,6 +241,11 @@ impl Manifest {
             at_most(&format!("bytes of env.{name}"), value.len(), ENV_VALUE_MAX_BYTES)?;
         }
         self.http.check()?;
+        within("serial", self.serial.unwrap_or(0), 0, SERIAL_MAX)?;
+        self.canary.check()?;
+        if let Some(probe) = &self.probe {
+            probe.check()?;
+        }
         triggers::check(&self.triggers)
     }
 }
@@ -321,6 +357,10 @@ mod tests {
             ("[grants]\nhttp = [\"http://a\"]", "\"http://a\" is no host"),
             ("[grants]\nhttp = [\"*\"]", "\"*\" is no host"),
             ("[grants]\nhttp = [\"a:0\"]", "\"a:0\" is no host"),
+            ("[canary]\ncalls = 0", "canary.calls is 0, must be 1 to 1000000"),
+            ("[canary]\nerror_percent = 101", "canary.error_percent is 101, must be 0 to 100"),
+            ("[probe]\nevent = { kind = \"\" }", "probe.event.kind is \"\""),
+            ("[probe]\nevent = { kind = \"k\" }\nwall_secs = 0", "probe.wall_secs is 0"),
             ("[retry]\nage_secs = 0", "retry.age_secs is 0, must be 1 to 2592000"),
             ("[grants]\nchildren = [\"No\"]", "grants.children is \"No\""),
             ("[env]\n\"A=B\" = \"c\"", "env is \"A=B\", must be a name without `=`"),

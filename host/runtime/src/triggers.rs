@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use backlot_ledger::{
-    Concurrency, ConcurrencyPolicy, Event, FUNCTION_FAILED, FUNCTION_SUCCEEDED, Route,
+    Concurrency, ConcurrencyPolicy, Event, FUNCTION_FAILED, FUNCTION_PROMOTED,
+    FUNCTION_ROLLED_BACK, FUNCTION_SUCCEEDED, Route,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ use crate::schedule::{SCHEDULE, Schedule};
 
 /// Longest path of a route, in bytes.
 const PATH_MAX_BYTES: usize = 1_024;
+/// The host's own kinds that have no type of trigger to themselves.
+const TOLD: [&str; 2] = [FUNCTION_PROMOTED, FUNCTION_ROLLED_BACK];
 
 /// One trigger. An event starts a function once, by the first of its triggers that matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -318,7 +321,8 @@ pub(crate) fn check(triggers: &[Trigger]) -> Result<(), ManifestError> {
                 within("triggers.delay_secs", trigger.delay_secs, 0, AGE_MAX_SECS)?;
             }
             Trigger::Event(trigger) => {
-                if trigger.kind.is_empty() || trigger.kind.starts_with("backlot.") {
+                let hosts = trigger.kind.starts_with("backlot.");
+                if trigger.kind.is_empty() || (hosts && !TOLD.contains(&trigger.kind.as_str())) {
                     let limit = "the kind of an event that a function or a client publishes \
                                  (for the host's own there are the other types of triggers)";
                     let value = format!("{:?}", trigger.kind);

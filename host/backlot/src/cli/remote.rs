@@ -289,20 +289,6 @@ pub(crate) struct Which {
     pub(crate) letters: Letters,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct FunctionsArgs {
-    #[command(subcommand)]
-    pub(crate) verb: Option<FunctionsVerb>,
-    #[command(flatten)]
-    pub(crate) remote: Remote,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum FunctionsVerb {
-    /// The deployed functions (also without a verb)
-    List,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -326,6 +312,16 @@ mod tests {
             "backlot replay --state failed --function f --version ab",
             "backlot dead-letters drop --all --yes --since 1d",
             "backlot dead-letters replay 0123 --version ab",
+            "backlot functions",
+            "backlot functions show f --json",
+            "backlot deploy f.wasm --manifest g.toml --canary 12.5% --accept-grants",
+            "backlot deploy f.wasm --signature f.minisig",
+            "backlot rollback f",
+            "backlot rollback f 0123",
+            "backlot diff f 01 23",
+            "backlot tokens create ci --scope deploy --days 30",
+            "backlot tokens list",
+            "backlot audit --limit 5",
         ] {
             assert!(is_taken(good), "{good}");
         }
@@ -339,6 +335,13 @@ mod tests {
             "backlot replay --function f",
             "backlot replay 0123 --state failed",
             "backlot cancel",
+            "backlot deploy",
+            "backlot deploy f.wasm --canary 0%",
+            "backlot deploy f.wasm --canary 101%",
+            "backlot deploy f.wasm --canary 0.001%",
+            "backlot diff f 01",
+            "backlot tokens create ci",
+            "backlot tokens create ci --scope root",
             "backlot dead-letters drop",
             "backlot dead-letters drop 0123 --all",
         ] {

@@ -1,4 +1,4 @@
-//! Every key of the configuration but `[[users]]`: the one list that defaults, the environment,
+//! Every key of the configuration but `[[users]]` and `[[trust]]`: the one list that defaults, the environment,
 //! range checks and `config show` are made from.
 
 use std::ops::RangeInclusive;
@@ -151,6 +151,18 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Text,
         None,
         "functions to run: each NAME.toml in it with its NAME.wasm; read again on SIGHUP",
+    ),
+    key(
+        "functions.compile_secs",
+        Kind::Int(1..=3_600),
+        Some("120"),
+        "processor time that compiling one component may take, in all its threads",
+    ),
+    key(
+        "functions.compile_megabytes",
+        Kind::Int(64..=65_536),
+        Some("4096"),
+        "address space that compiling one component may take, in MiB",
     ),
     key(
         "queue.invocations_max",

@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::keys::{KEYS, Key, Kind};
-use super::{Config, User};
+use super::{Config, Trust, User};
 use crate::cli::ConfigFlags;
 use crate::fault::Fault;
 
@@ -85,8 +86,10 @@ fn load_with(
         }
         values.push((key.path, value, origin));
     }
-    if let Some(users) = file.as_ref().and_then(|file| file.table.get("users")) {
-        merged.insert("users".to_owned(), users.clone());
+    for name in ["users", "trust"] {
+        if let Some(list) = file.as_ref().and_then(|file| file.table.get(name)) {
+            merged.insert(name.to_owned(), list.clone());
+        }
     }
     let config: Config = merged.try_into().map_err(|err: toml::de::Error| {
         Fault::new("E0102", err.message().to_owned(), "`backlot config show` lists all keys")
@@ -130,7 +133,11 @@ fn check_names(file: &File) -> Result<(), Fault> {
     let tables: Vec<&str> = KEYS.iter().filter_map(|key| key.split().0).collect();
     for (name, value) in &file.table {
         if name == "users" {
-            check_users(file, value)?;
+            let shape = "name, access_key, secret_key and optionally buckets = [{ bucket = \"uploads\", access = [\"read\", \"write\"] }]";
+            check_list::<User>(file, name, value, shape)?;
+        } else if name == "trust" {
+            let shape = "functions = \"pay-*\", keys = [\"RWQ…\"] and optionally downgrade = true";
+            check_list::<Trust>(file, name, value, shape)?;
         } else if tables.contains(&name.as_str()) {
             let Some(table) = value.as_table() else {
                 return Err(wrong_type(file, name, name, "a table"));
@@ -145,7 +152,7 @@ fn check_names(file: &File) -> Result<(), Fault> {
         } else if !KEYS.iter().any(|key| key.path == name) {
             let mut names = tables.clone();
             names.extend(KEYS.iter().filter(|key| key.split().0.is_none()).map(|key| key.path));
-            names.push("users");
+            names.extend(["users", "trust"]);
             names.dedup();
             return Err(unknown(file, name, "the top level", &names));
         }
@@ -153,16 +160,22 @@ fn check_names(file: &File) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Serde's own words, with the file beside them: a user is read as a whole.
-fn check_users(file: &File, users: &Value) -> Result<(), Fault> {
-    users.clone().try_into::<Vec<User>>().map(drop).map_err(|err| {
+/// Serde's own words, with the file beside them: an entry is read as a whole.
+fn check_list<T: DeserializeOwned>(
+    file: &File,
+    name: &str,
+    list: &Value,
+    shape: &str,
+) -> Result<(), Fault> {
+    list.clone().try_into::<Vec<T>>().map(drop).map_err(|err| {
+        let head = format!("[[{name}]]");
         let fault = Fault::new(
             "E0102",
-            format!("[[users]]: {}", err.message()),
-            "a user has name, access_key, secret_key and optionally buckets = [{ bucket = \"uploads\", access = [\"read\", \"write\"] }]",
+            format!("{head}: {}", err.message()),
+            format!("an entry has {shape}"),
         );
-        match file.text.find("[[users]]") {
-            Some(at) => fault.at(&file.name, &file.text, at..at + "[[users]]".len(), "in one of these"),
+        match file.text.find(&head) {
+            Some(at) => fault.at(&file.name, &file.text, at..at + head.len(), "in one of these"),
             None => fault,
         }
     })

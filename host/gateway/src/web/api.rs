@@ -1,26 +1,38 @@
 //! `/api/v1`: what the server has and does, as JSON, for programs and for the command line.
 //!
-//! Reading is open to whoever reaches the address; a change needs what [`super::admin`] checks.
+//! Reading is open to whoever reaches the address as long as that is loopback, else it needs a token;
+//! so does every change. [`routes`] says what needs which scope.
 //!
 //! | Path | |
 //! |---|---|
-//! | `content`, `content/ID`, `events` | published films and uploads on their way |
-//! | `functions` | what is deployed |
+//! | `content`, `content/ID`, `events` | published films and uploads on their way; always open |
 //! | `invocations` | what runs and ran ([`query`] has the filters) |
 //! | `invocations/follow` | the same as Server-Sent Events, as it changes |
 //! | `invocations/ID`, `invocations/ID/effects?skip=N` | one of them with all that is known |
 //! | `logs` | what attempts wrote, as Server-Sent Events, when they end |
 //! | POST `invocations/ID/replay`, `invocations/ID/cancel`, DELETE `invocations/ID` | |
 //! | POST `functions/NAME/invocations`, `events` | a CloudEvent for one function, or for those that wait for it |
+//! | `functions`, `functions/NAME` | what is deployed; one with what was decided about it |
+//! | `functions/NAME/versions`, `functions/NAME/diff?from=ID&to=ID` | its versions, and how two differ |
+//! | PUT `components/DIGEST` | a component, as it is; GET says whether it is there |
+//! | POST `functions/NAME/versions` | a version of an uploaded component, deployed ([`deploy`]) |
+//! | POST `functions/NAME/promote`, `…/rollback`, `…/enable`, `…/disable`, DELETE `functions/NAME` | |
+//! | `tokens`, POST `tokens`, DELETE `tokens/NAME` | who may use this |
+//! | `audit` | who changed what |
 
+mod audit;
 mod changes;
 mod cloudevent;
+mod deploy;
+mod diff;
 mod follow;
 mod functions;
 mod invocations;
 mod logs;
 mod query;
+mod routes;
 mod rows;
+mod tokens;
 mod watch;
 
 use std::sync::Arc;
@@ -31,9 +43,14 @@ use http::{Method, Response};
 use http_body::Body as HttpBody;
 use serde_json::json;
 
+use super::access::{self, Caller};
 use super::reply::{self, Body, Fault};
 use super::{Shared, admin, events};
 use crate::serve::BoxError;
+use routes::Found;
+pub(super) use routes::Need;
+#[cfg(test)]
+pub(super) use routes::ROUTES;
 
 /// Most parts of a path below `/api/v1`.
 const SEGMENTS_MAX: usize = 3;
@@ -50,30 +67,32 @@ where
     B::Error: Into<BoxError>,
 {
     let segments: Vec<&str> = path.splitn(SEGMENTS_MAX + 1, '/').collect();
-    let allowed = allowed(&segments).ok_or_else(|| Fault::not_found("there is no such page"))?;
-    if !allowed.split(", ").any(|method| method == head.method.as_str()) {
-        return Err(Fault::only(allowed));
-    }
+    let need = match routes::find(&head.method, &segments) {
+        Found::Needs(need) => need,
+        Found::Other(allowed) => return Err(Fault::only(allowed)),
+        Found::None => return Err(Fault::not_found("there is no such page")),
+    };
+    let caller = match need {
+        Need::Nothing => None,
+        Need::Unless(_) if shared.config.reads_open => None,
+        Need::Unless(scope) | Need::Token(scope) => Some(access::check(shared, head, scope).await?),
+    };
     if head.method == Method::GET || head.method == Method::HEAD {
         return read(shared, head, &segments).await;
     }
-    admin::check(head, &shared.config.token)?;
-    let body = admin::body(body).await?;
-    change(shared, head, &segments, &body).await
-}
-
-/// The methods of a path; None where there is nothing.
-fn allowed(segments: &[&str]) -> Option<&'static str> {
-    Some(match segments {
-        ["events"] => "GET, HEAD, POST",
-        ["content" | "functions" | "invocations" | "logs"]
-        | ["content", _]
-        | ["invocations", "follow"]
-        | ["invocations", _, "effects"] => "GET, HEAD",
-        ["invocations", _] => "GET, HEAD, DELETE",
-        ["invocations", _, "replay" | "cancel"] | ["functions", _, "invocations"] => "POST",
-        _ => return None,
-    })
+    let Some(caller) = caller else {
+        return Err(Fault::internal("a change that needs no token"));
+    };
+    let answer = match segments.as_slice() {
+        ["components", name] => deploy::upload(shared, name, body).await,
+        _ => match admin::body(body).await {
+            Ok(body) => change(shared, &caller, head, &segments, &body).await,
+            Err(fault) => Err(fault),
+        },
+    };
+    let outcome = answer.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
+    audit::record(shared, &caller, &head.method, &segments, &outcome).await;
+    answer
 }
 
 async fn read(
@@ -87,6 +106,12 @@ async fn read(
         ["content"] => content(shared, None).await,
         ["content", id] => content(shared, Some(id)).await,
         ["functions"] => functions::list(shared),
+        ["functions", name] => functions::show_one(shared, name).await,
+        ["functions", name, "versions"] => functions::versions(shared, name).await,
+        ["functions", name, "diff"] => functions::diff(shared, name, query).await,
+        ["components", name] => deploy::component(shared, name),
+        ["tokens"] => tokens::list(shared).await,
+        ["audit"] => audit::list(shared, query).await,
         ["logs"] => logs::stream(shared, query).await,
         ["invocations"] => invocations::list(shared, query).await,
         ["invocations", "follow"] => follow::stream(shared, query).await,
@@ -98,6 +123,7 @@ async fn read(
 
 async fn change(
     shared: &Arc<Shared>,
+    caller: &Caller,
     head: &Parts,
     segments: &[&str],
     body: &[u8],
@@ -105,6 +131,11 @@ async fn change(
     match segments {
         ["events"] => changes::publish(shared, head, body).await,
         ["functions", name, "invocations"] => changes::invoke(shared, head, name, body).await,
+        ["functions", name, "versions"] => deploy::deploy(shared, caller, name, body).await,
+        ["functions", name, verb] => functions::change(shared, caller, name, verb, body).await,
+        ["functions", name] => functions::change(shared, caller, name, "remove", body).await,
+        ["tokens"] => tokens::create(shared, caller, body).await,
+        ["tokens", name] => tokens::revoke(shared, name).await,
         ["invocations", id, "replay"] => changes::replay(shared, id, body).await,
         ["invocations", id, "cancel"] => changes::cancel(shared, id).await,
         ["invocations", id] => changes::forget(shared, id).await,

@@ -64,7 +64,7 @@ pub(super) struct Fault {
     pub(super) status: StatusCode,
     pub(super) message: String,
     /// What is allowed instead, for 405.
-    allow: Option<&'static str>,
+    allow: Option<String>,
 }
 
 impl Fault {
@@ -94,7 +94,8 @@ impl Fault {
     }
 
     /// Another method than these.
-    pub(super) fn only(allow: &'static str) -> Self {
+    pub(super) fn only(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
         let message = format!("this path answers to {allow}");
         let mut fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, message);
         fault.allow = Some(allow);
@@ -128,8 +129,8 @@ impl Fault {
     }
 
     pub(super) fn add_headers<T>(&self, response: &mut Response<T>) {
-        if let Some(allow) = self.allow {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::from_str) {
+            response.headers_mut().insert(ALLOW, allow);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -20,6 +20,7 @@ use super::*;
 mod admin;
 mod changes;
 mod invocations;
+mod scopes;
 mod streams;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -83,6 +84,11 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::reached_by(true).await
+    }
+
+    /// A site that is read without a token, or not.
+    async fn reached_by(reads_open: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
         ledger.set_router(Arc::new(ToEncoder));
@@ -103,6 +109,7 @@ impl Site {
             content: "content".to_owned(),
             encoder: "encoder".to_owned(),
             token: AdminToken::new(TOKEN, "/data/admin-token"),
+            reads_open,
         };
         let web = Web::new(config, ledger.clone(), store.clone(), live.clone(), shutdown.clone());
         Self { web, ledger, store, live, shutdown, _folder: folder }

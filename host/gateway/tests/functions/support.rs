@@ -84,7 +84,7 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         // Shared by all tests, so that the guests are compiled about once.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-cache");
-        let mut config = RuntimeConfig::new(cache);
+        let mut config = RuntimeConfig::new(cache, folder.path().join("components"));
         change(&mut config);
         let ledger = Ledger::open(folder.path()).unwrap();
         std::fs::create_dir_all(folder.path().join("blobs")).unwrap();

@@ -16,10 +16,11 @@ pub const PAGE_MAX: usize = 500;
 const COLUMNS: &str = "i.id, i.function, e.id, e.kind, e.source, e.subject, p.id, r.id, \
     i.child_key, i.concurrency_key, i.policy, i.state, i.attempt, i.failures, i.accepted_ms, \
     i.started_ms, i.ended_ms, i.due_ms, i.reason, i.cpu_ms, i.bytes_in, i.bytes_out, i.progress, \
-    i.version, i.depth";
+    i.version, i.depth, t.subject";
 const FROM: &str = "FROM invocations AS i JOIN events AS e ON e.seq = i.event_seq \
     LEFT JOIN invocations AS p ON p.seq = i.parent_seq \
-    LEFT JOIN invocations AS r ON r.seq = i.root_seq";
+    LEFT JOIN invocations AS r ON r.seq = i.root_seq \
+    LEFT JOIN events AS t ON t.seq = r.event_seq";
 const EVENT_COLUMNS: &str = "id, source, kind, subject, time_ms, content_type, data";
 
 /// An invocation that was just leased, with its event.
@@ -148,14 +149,17 @@ fn read_invocation(row: &Row<'_>) -> Result<Invocation, LedgerError> {
         (Some(key), Some(policy)) => Some(Concurrency { key, policy: rows::read_policy(policy)? }),
         _ => None,
     };
+    let event_subject: Option<String> = row.get(5)?;
+    let root_subject = if root.is_some() { row.get(25)? } else { event_subject.clone() };
     Ok(Invocation {
         root: root.unwrap_or_else(|| id.clone()),
+        root_subject,
         id,
         function: row.get(1)?,
         event: EventId::from(row.get::<_, String>(2)?),
         event_kind: row.get(3)?,
         event_source: row.get(4)?,
-        event_subject: row.get(5)?,
+        event_subject,
         parent: row.get::<_, Option<String>>(6)?.map(InvocationId::stored),
         child_key: row.get(8)?,
         concurrency,
@@ -174,7 +178,7 @@ fn read_invocation(row: &Row<'_>) -> Result<Invocation, LedgerError> {
         },
         version: row.get(23)?,
         depth: row.get(24)?,
-        result: row.get(25)?,
+        result: row.get(26)?,
     })
 }
 

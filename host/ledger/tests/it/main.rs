@@ -6,6 +6,7 @@ mod concurrency;
 mod crash;
 mod effects;
 mod family;
+mod functions;
 mod leases;
 mod properties;
 mod record;

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -49,6 +50,10 @@ const LAST_WORDS_POLLS: usize = 2;
 /// Crowds that a request is given to, one after the other, while each ends before its turn comes.
 const CROWDS_TRIED: usize = 3;
 
+/// An extension of a request: who sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
 /// Answers HTTP requests with the functions whose routes they match. Clones are the same one.
 #[derive(Clone)]
 pub struct HttpFunctions {
@@ -74,13 +79,21 @@ impl HttpFunctions {
     {
         let started = Instant::now();
         let host = incoming::host(&request).unwrap_or_default();
-        let routed = self.shared.http.routes.find(host, request.uri().path(), request.method());
-        let version = match routed {
-            Routed::To(version) => version,
+        let functions = &self.shared.functions;
+        let routed = functions.routes.find(host, request.uri().path(), request.method());
+        let slot = match routed {
+            Routed::To(slot) => slot,
             Routed::NotFound => {
                 return plain(StatusCode::NOT_FOUND, "no function answers here\n");
             }
             Routed::MethodNotAllowed(methods) => return method_not_allowed(&methods),
+        };
+        let version = match &slot.canary {
+            None => slot.live(),
+            Some(_) => slot.choose(&affinity(&request)),
+        };
+        let Some(version) = version.cloned() else {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "the function cannot run\n");
         };
         let Some(handler) = &version.http else {
             return plain(StatusCode::NOT_FOUND, "no function answers here\n");
@@ -103,7 +116,8 @@ impl HttpFunctions {
         let Some(request) = request else {
             return plain(StatusCode::BAD_REQUEST, "the request names no host\n");
         };
-        let tally = Tally { counters: handler.counters.clone(), started, end: None };
+        let trial = slot.trial.is_some().then(|| (functions.clone(), version.clone()));
+        let tally = Tally { counters: handler.counters.clone(), trial, started, end: None };
         let (sender, mut head) = oneshot::channel();
         let deadline = started + settings.timeout();
         let (shared, version_of_guest) = (self.shared.clone(), version.clone());
@@ -390,6 +404,20 @@ async fn until(mut guest: Guest, deadline: Instant, progress: Arc<Progress>) {
         // What it has to say it has said.
         _ended = &mut guest => {}
         () = sleep_until(deadline) => progress.fail(End::TimedOut),
+    }
+}
+
+/// What a client is known by, so that it stays on its side of a canary: its credentials or cookies,
+/// else its address.
+fn affinity<B>(request: &Request<B>) -> String {
+    let headers = request.headers();
+    let own = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
+    if let Some(value) = own {
+        return String::from_utf8_lossy(value.as_bytes()).into_owned();
+    }
+    match request.extensions().get::<ClientAddress>() {
+        Some(ClientAddress(address)) => address.to_string(),
+        None => request.uri().path().to_owned(),
     }
 }
 

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::counters::{Counters, End};
 use super::progress::Progress;
+use crate::functions::{Functions, Version};
 
 /// Why an answer breaks off. The client sees its connection reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,8 @@ enum Source {
 /// Counts a request once, however it ends.
 pub(crate) struct Tally {
     pub(crate) counters: Arc<Counters>,
+    /// Where it counts beside a canary, and for which version.
+    pub(crate) trial: Option<(Arc<Functions>, Arc<Version>)>,
     pub(crate) started: Instant,
     /// How it ended; none until it has.
     pub(crate) end: Option<End>,
@@ -52,7 +55,11 @@ pub(crate) struct Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         // What nobody waited for any more was given up by the client.
-        self.counters.end(self.end.unwrap_or(End::Gone), self.started.elapsed());
+        let (end, took) = (self.end.unwrap_or(End::Gone), self.started.elapsed());
+        self.counters.end(end, took);
+        if let (Some((functions, version)), Some(end)) = (&self.trial, end.of_version()) {
+            functions.record(version, end, took);
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::trial::CallEnd;
+
 /// Buckets of the latency histogram: bucket `n` counts answers in less than 2^n microseconds, and
 /// the last one all slower ones. 2^26 µs is a little over a minute.
 pub const LATENCY_BUCKETS: usize = 28;
@@ -22,6 +24,18 @@ pub(crate) enum End {
     Gone,
     /// The guest's answer was longer than it may be.
     TooLong,
+}
+
+impl End {
+    /// What it says about the version; nothing when the client went away.
+    pub(crate) fn of_version(self) -> Option<CallEnd> {
+        match self {
+            Self::Answered(..500) => Some(CallEnd::Answered),
+            Self::Answered(_) => Some(CallEnd::Failed),
+            Self::Failed | Self::TimedOut | Self::TooLong => Some(CallEnd::Trapped),
+            Self::Gone => None,
+        }
+    }
 }
 
 /// Counters of one version.

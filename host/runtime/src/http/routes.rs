@@ -4,13 +4,14 @@
 //! prefix before a shorter one. Among routes of the same path the method decides; where none of
 //! them takes it, less specific routes get their turn.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::Method;
 
-use crate::functions::Version;
+use crate::functions::Slot;
+use crate::manifest::Manifest;
 use crate::triggers::{HttpTrigger, Trigger};
 
 /// Two functions want the very same requests.
@@ -27,20 +28,20 @@ pub struct RouteConflict {
 
 /// What a request leads to.
 pub(crate) enum Routed {
-    /// This version answers it.
-    To(Arc<Version>),
+    /// This function answers it.
+    To(Arc<Slot>),
     /// The path is known, with these methods.
     MethodNotAllowed(String),
     /// Nothing.
     NotFound,
 }
 
-/// The routes of all deployed functions. Looked up without a lock, by each request.
+/// The routes of all functions that are enabled: those of what is live. A canary's own count when it
+/// is live. Looked up without a lock, by each request.
 #[derive(Default)]
 pub(crate) struct Routes {
     table: ArcSwap<Table>,
-    /// The versions that the table was built from. Only deploys take it.
-    versions: Mutex<Vec<Arc<Version>>>,
+    building: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -59,29 +60,32 @@ struct Paths {
 
 struct Target {
     methods: Vec<Method>,
-    version: Arc<Version>,
+    slot: Arc<Slot>,
+}
+
+/// Whether another function has one of the routes that this manifest asks for.
+///
+/// # Errors
+/// When one has.
+pub(crate) fn check<'a>(
+    manifest: &Manifest,
+    others: impl IntoIterator<Item = &'a Manifest>,
+) -> Result<(), RouteConflict> {
+    let mut others = others.into_iter().filter(|other| other.name != manifest.name);
+    let clash = others.find_map(|other| Some((clash(manifest, other)?, other.name.clone())));
+    match clash {
+        None => Ok(()),
+        Some((route, holder)) => {
+            Err(RouteConflict { function: manifest.name.clone(), route, holder })
+        }
+    }
 }
 
 impl Routes {
-    /// From now on requests for the function's routes go to this version, and to none before.
-    ///
-    /// # Errors
-    /// When another function has one of its routes; nothing is changed then.
-    pub(crate) fn set(&self, version: &Arc<Version>) -> Result<(), RouteConflict> {
-        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = versions.iter().filter(|other| other.function() != version.function());
-        for other in others {
-            if let Some(route) = clash(version, other) {
-                let (function, holder) = (version.function().into(), other.function().into());
-                return Err(RouteConflict { function, route, holder });
-            }
-        }
-        versions.retain(|other| other.function() != version.function());
-        if triggers(version).next().is_some() {
-            versions.push(version.clone());
-        }
-        self.table.store(Arc::new(Table::of(&versions)));
-        Ok(())
+    /// From now on the routes are those of these functions, as they are when it is their turn.
+    pub(crate) fn follow(&self, slots: impl FnOnce() -> Arc<BTreeMap<String, Slot>>) {
+        let _turn = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        self.table.store(Arc::new(Table::of(&slots())));
     }
 
     /// Where a request for this path (without query) goes. `host` may carry a port.
@@ -91,13 +95,13 @@ impl Routes {
         if !table.hosts.is_empty() {
             let host = without_port(host).to_ascii_lowercase();
             if let Some(paths) = table.hosts.get(&host)
-                && let Some(version) = paths.find(path, method, &mut allowed)
+                && let Some(slot) = paths.find(path, method, &mut allowed)
             {
-                return Routed::To(version);
+                return Routed::To(slot);
             }
         }
         match table.any_host.find(path, method, &mut allowed) {
-            Some(version) => Routed::To(version),
+            Some(slot) => Routed::To(slot),
             None if allowed.is_empty() => Routed::NotFound,
             None => Routed::MethodNotAllowed(Vec::from_iter(allowed).join(", ")),
         }
@@ -105,10 +109,12 @@ impl Routes {
 }
 
 impl Table {
-    fn of(versions: &[Arc<Version>]) -> Self {
+    fn of(slots: &BTreeMap<String, Slot>) -> Self {
         let mut table = Self::default();
-        for version in versions {
-            for trigger in triggers(version) {
+        for slot in slots.values().filter(|slot| slot.state.enabled) {
+            let mut shared = None;
+            for trigger in triggers(slot.manifest()) {
+                let slot = shared.get_or_insert_with(|| Arc::new(slot.clone()));
                 let paths = match &trigger.host {
                     Some(host) => table.hosts.entry(host.to_ascii_lowercase()).or_default(),
                     None => &mut table.any_host,
@@ -117,7 +123,7 @@ impl Table {
                     Some(prefix) => paths.prefixes.entry(prefix.to_owned()).or_default(),
                     None => paths.exact.entry(trigger.path.clone()).or_default(),
                 };
-                targets.push(Target { methods: trigger.methods(), version: version.clone() });
+                targets.push(Target { methods: trigger.methods(), slot: slot.clone() });
             }
         }
         table
@@ -130,7 +136,7 @@ impl Paths {
         path: &str,
         method: &Method,
         allowed: &mut BTreeSet<String>,
-    ) -> Option<Arc<Version>> {
+    ) -> Option<Arc<Slot>> {
         let exact = self.exact.get(path).into_iter();
         // `/api/*` also takes `/api`, whatever `/*` would do with it.
         let itself = if self.prefixes.is_empty() || path.ends_with('/') {
@@ -150,7 +156,7 @@ impl Paths {
             }
             takes
         });
-        found.map(|target| target.version.clone())
+        found.map(|target| target.slot.clone())
     }
 }
 
@@ -161,15 +167,15 @@ fn takes(methods: &[Method], method: &Method) -> bool {
         || (*method == Method::HEAD && methods.contains(&Method::GET))
 }
 
-fn triggers(version: &Version) -> impl Iterator<Item = &HttpTrigger> {
-    version.manifest.triggers.iter().filter_map(|trigger| match trigger {
+fn triggers(manifest: &Manifest) -> impl Iterator<Item = &HttpTrigger> {
+    manifest.triggers.iter().filter_map(|trigger| match trigger {
         Trigger::Http(trigger) => Some(trigger),
         _ => None,
     })
 }
 
 /// A route that both want, in words.
-fn clash(one: &Version, other: &Version) -> Option<String> {
+fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
     let pairs = triggers(one).flat_map(|a| triggers(other).map(move |b| (a, b)));
     let same = |(a, b): &(&HttpTrigger, &HttpTrigger)| {
         let host = |trigger: &HttpTrigger| trigger.host.as_deref().map(str::to_ascii_lowercase);

@@ -5,6 +5,7 @@ mod deploy;
 mod durable;
 mod effects;
 mod grants;
+mod interfaces;
 mod limits;
 mod outcomes;
 mod properties;

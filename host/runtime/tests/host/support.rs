@@ -65,7 +65,7 @@ impl Host {
     ) -> Self {
         // Shared by all tests, so that the guest is compiled about once.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-cache");
-        let mut config = RuntimeConfig::new(cache);
+        let mut config = RuntimeConfig::new(cache, folder.path().join("components"));
         let mut manifest = Manifest::parse(PROBE.manifest).unwrap();
         change(&mut config, &mut manifest);
         let ledger = open(folder.path(), clock).await;
@@ -75,6 +75,7 @@ impl Host {
         let store = Store::open(blobs.unwrap(), ledger.clone(), StoreLimits::default()).unwrap();
         let encoder = Encoder::new(EncoderConfig { slots: 1, niceness: 10 }).unwrap();
         let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder).unwrap();
+        runtime.restore().await.unwrap();
         runtime.deploy(manifest, PROBE.component.to_vec()).await.unwrap();
         let stop = CancellationToken::new();
         let running = run(&runtime, &stop);

@@ -83,6 +83,11 @@ pub(super) async fn invoke(
         let message = format!("no function {function:?} is deployed; deployed: {names}");
         return Err(Fault::not_found(message));
     }
+    let disabled = shared.live.runtime().and_then(|runtime| runtime.view(function));
+    if disabled.is_some_and(|function| !function.enabled) {
+        let message = format!("function {function:?} is disabled");
+        return Err(Fault::new(StatusCode::CONFLICT, message));
+    }
     let event = cloudevent::parse(&head.headers, body)?;
     let id = shared.ledger.invoke(function, event, version).await?;
     reply::accepted(&json!({ "id": id }))
@@ -124,7 +129,7 @@ pub(super) async fn publish(
     reply::accepted(&answer)
 }
 
-fn check_version(version: Option<&str>) -> Result<(), Fault> {
+pub(super) fn check_version(version: Option<&str>) -> Result<(), Fault> {
     let Some(version) = version else { return Ok(()) };
     let is_hex = version.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hex && (1..=VERSION_DIGITS_MAX).contains(&version.len()) {

@@ -23,7 +23,7 @@ async fn a_change_needs_the_token() {
         assert_eq!(head.status(), 401, "{method} {path}");
         assert_eq!(head.headers()["www-authenticate"], "Bearer");
         let text = String::from_utf8_lossy(&body).into_owned();
-        assert!(text.contains("the token is in /data/admin-token"), "{text}");
+        assert!(text.contains("the first token is in /data/admin-token"), "{text}");
         let wrong = request(method, path).header("authorization", "Bearer TOKEM");
         assert_eq!(site.ask(wrong).await.0.status(), 401, "{method} {path}");
     }

@@ -1,0 +1,150 @@
+//! A version is tried before it is published: instantiated once, and given the event of its
+//! manifest, if there is one. It may read what it is granted, and change nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backlot_bindings::backlot::function::types::{Event as GuestEvent, Failure};
+use backlot_ledger::Fence;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::attempt;
+use crate::functions::Version;
+use crate::http;
+use crate::interrupt::Interrupt;
+use crate::logs::AttemptLog;
+use crate::manifest::{ManifestError, at_most, out_of_range, within};
+use crate::runtime::Shared;
+use crate::trap;
+
+/// Most `wall_secs` of a probe.
+pub(crate) const WALL_MAX_SECS: u64 = 300;
+
+/// How long an instance may take to start.
+const START_MAX: Duration = Duration::from_secs(10);
+
+/// Largest data of a probe's event, in bytes.
+const DATA_MAX_BYTES: usize = 256 << 10;
+
+/// What a trial's log keeps, in bytes: it is for the trial alone.
+const LOG_BYTES: usize = 16 << 10;
+
+/// Lines of the log that are told when the trial fails.
+const LINES_TOLD: usize = 8;
+
+/// An event that a version must be able to handle before it is published: `[probe]` of its
+/// manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// The event.
+    pub event: ProbeEvent,
+    /// How long it may take: 1 to 300 s; 10 by default.
+    #[serde(default = "wall_secs")]
+    pub wall_secs: u64,
+}
+
+/// The event of a probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeEvent {
+    /// Its kind.
+    pub kind: String,
+    /// Its source; `/probe` by default.
+    #[serde(default = "source")]
+    pub source: String,
+    /// Its subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Its data, given to the handler as JSON; null by default.
+    #[serde(default)]
+    pub data: serde_json::Value,
+}
+
+fn wall_secs() -> u64 {
+    10
+}
+
+fn source() -> String {
+    "/probe".to_owned()
+}
+
+impl Probe {
+    pub(crate) fn check(&self) -> Result<(), ManifestError> {
+        if self.event.kind.is_empty() {
+            return Err(out_of_range("probe.event.kind", "\"\"".to_owned(), "an event's kind"));
+        }
+        at_most("bytes of probe.event.data", self.event.data.to_string().len(), DATA_MAX_BYTES)?;
+        within("probe.wall_secs", self.wall_secs, 1, WALL_MAX_SECS)
+    }
+}
+
+/// Tries a version; why it does not do.
+pub(crate) async fn run(shared: &Arc<Shared>, version: &Version) -> Result<(), String> {
+    let mut dry = version.clone();
+    dry.manifest.grants = dry.manifest.grants.without_effects();
+    let shared = shared.clone();
+    let tried = shared.guests.clone().spawn(async move { try_out(&shared, Arc::new(dry)).await });
+    tried.await.map_err(|_| "the trial died".to_owned())?
+}
+
+async fn try_out(shared: &Shared, version: Arc<Version>) -> Result<(), String> {
+    if let Some(http) = &version.http {
+        let started = timeout(START_MAX, http::try_out(shared, http)).await;
+        let started = started.map_err(|_| format!("it did not start within {START_MAX:?}"))?;
+        started.map_err(|err| format!("to start it: {}", trap::reason(&err, None)))?;
+    }
+    let Some(handler) = &version.handler else { return Ok(()) };
+    // Of no invocation: what would be recorded for one is refused, and ends the trial there.
+    let id = "0".repeat(32).parse().map_err(|err| format!("{err}"))?;
+    let fence = Fence { invocation: id, token: 0 };
+    let log = AttemptLog::new(LOG_BYTES);
+    let mut store = attempt::store(shared, &version, Timestamp::now(), 1, &fence, &log);
+    let _at_work = shared.engine.at_work();
+    let started = timeout(START_MAX, handler.instantiate_async(&mut store)).await;
+    let instance = match started {
+        Ok(Ok(instance)) => instance,
+        Ok(Err(err)) => {
+            return Err(told(&log, &format!("to start it: {}", trap::reason(&err, None))));
+        }
+        Err(_) => return Err(told(&log, &format!("it did not start within {START_MAX:?}"))),
+    };
+    let Some(probe) = &version.manifest.probe else { return Ok(()) };
+    let ProbeEvent { kind, source, subject, data } = &probe.event;
+    let event = GuestEvent {
+        id: "probe".to_owned(),
+        source: source.clone(),
+        kind: kind.clone(),
+        subject: subject.clone(),
+        time: Timestamp::now().to_string(),
+        content_type: Some("application/json".to_owned()),
+        data: data.to_string().into_bytes(),
+    };
+    let handled = instance.backlot_function_handler().call_handle(&mut store, &event);
+    let failed = match timeout(Duration::from_secs(probe.wall_secs), handled).await {
+        Ok(Ok(Ok(_))) => return Ok(()),
+        Ok(Ok(Err(Failure::Reject(reason)))) => format!("it rejects its probe: {reason}"),
+        Ok(Ok(Err(Failure::Retry(retry)))) => format!("it fails its probe: {}", retry.reason),
+        Ok(Err(err)) => match err.downcast_ref::<Interrupt>() {
+            // It came to where it would have to be recorded what it did, or to wait.
+            Some(Interrupt::Fenced | Interrupt::Parked(_) | Interrupt::Asleep(_)) => return Ok(()),
+            Some(interrupt) => interrupt.to_string(),
+            None => format!("its probe: {}", trap::reason(&err, None)),
+        },
+        Err(_) => format!("its probe took more than {} s", probe.wall_secs),
+    };
+    Err(told(&log, &failed))
+}
+
+/// The reason, with the end of what the guest wrote.
+fn told(log: &AttemptLog, reason: &str) -> String {
+    let lines = log.take();
+    let mut text = reason.to_owned();
+    for line in lines.iter().skip(lines.len().saturating_sub(LINES_TOLD)) {
+        text.push_str("; ");
+        text.push_str(&line.text);
+    }
+    text
+}
