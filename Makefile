@@ -11,6 +11,7 @@ run:
 test:
 	.ci/install all
 	tests/setup.sh
+	tests/guests.sh
 	cargo build --workspace --bin backlot --features backlot/crash-points --locked
 	cargo nextest run --workspace --features backlot/crash-points --locked --no-fail-fast \
 		--config-file .ci/nextest.toml
