@@ -10,7 +10,8 @@ use backlot_runtime::Grants;
 use crate::support::{BUCKET, Host, grant_bucket};
 
 /// Functions that need a grant.
-const GRANTED: [&str; 9] = [
+const GRANTED: [&str; 10] = [
+    "changes#read",
     "children#start",
     "context#publish",
     "encoder#open",
@@ -22,9 +23,10 @@ const GRANTED: [&str; 9] = [
     "objects#open",
 ];
 
-/// Functions that need none: they tell a guest about itself, or are about its own children and what
-/// it remembers.
-const FREE: [&str; 8] = [
+/// Functions that need none: they tell a guest about itself or how far a feed has come, or are about
+/// its own children and what it remembers.
+const FREE: [&str; 9] = [
+    "changes#end",
     "children#cancel",
     "children#wait",
     "context#current",
