@@ -199,15 +199,18 @@ fn info_tag(scan: &mut Scan<'_>, frame: u64, header: FrameHeader) -> Result<Prom
     let stated =
         rest.get(..2).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
     if stated != 0 {
-        // FFmpeg always sums the first 190 bytes, as if the tag were that of stereo at a full rate;
-        // the sum itself is still zero then.
+        // FFmpeg always sums 190 bytes, as if the tag were that of stereo at a full rate; the sum
+        // itself, and what lies behind a shorter frame, is zero then (mp3enc.c, mp3_update_xing).
         let mut all = body.clone();
         all.iter_mut().skip(at + 34).take(2).for_each(|byte| *byte = 0);
-        let by_ffmpeg = all.get(..190).map(|all| CRC_16_LAME.checksum(all));
-        let agrees = CRC_16_LAME.checksum(covered) == stated || by_ffmpeg == Some(stated);
+        all.resize(190, 0);
+        let by_ffmpeg = CRC_16_LAME.checksum(&all);
+        let agrees = CRC_16_LAME.checksum(covered) == stated || by_ffmpeg == stated;
         ensure(agrees, frame, || "the CRC of the first frame's tag is wrong".to_owned())?;
-        let end = (at + 36) as u64;
-        scan.proved(1, "info tag", frame, end)?;
+        // Without its names and flags nothing would tell that there is a sum.
+        for (from, to) in [(tag + 8, at), (at + 4, at + 36)] {
+            scan.proved(1, "info tag", frame + from as u64, (to - from) as u64)?;
+        }
         let len = field(at + 28).map(u64::from);
         let crc = field(at + 30).map(|word| (word & 0xFFFF) as u16);
         promise.music = len.zip(crc).filter(|(len, crc)| 0 < *len && *crc != 0);
