@@ -1,4 +1,5 @@
 //! Walks files and says what they are, and how fast: `walk FILE...`, `walk --structures FILE`.
+//! `walk --once FILE...` prints only what is wrong, to look for false alarms among many files.
 //!
 //! Each file is walked until half a second has passed; the best time counts. A file's name is its
 //! declaration. The file is in memory, so that the walker is timed and not the disk.
@@ -13,7 +14,8 @@ const EACH: Duration = Duration::from_millis(500);
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut paths: Vec<String> = std::env::args().skip(1).collect();
     let structures = paths.first().is_some_and(|word| word == "--structures");
-    paths.drain(..usize::from(structures));
+    let once = paths.first().is_some_and(|word| word == "--once");
+    paths.drain(..usize::from(structures || once));
     for path in paths {
         let bytes = std::fs::read(&path)?;
         let declared = Declared { name: Some(path.clone()), content_type: None };
@@ -22,10 +24,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let started = Instant::now();
             let report = validate(&bytes, &declared, &Limits::default())?;
             best = best.min(started.elapsed());
-            if EACH < begun.elapsed() {
+            if once || EACH < begun.elapsed() {
                 break report;
             }
         };
+        if once && report.is_clean() {
+            continue;
+        }
         let megabytes = bytes.len() as f64 / 1e6;
         let speed = megabytes / best.as_secs_f64();
         let format = report.format().map_or("unknown", backlot_formats::Format::name);

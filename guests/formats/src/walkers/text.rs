@@ -96,19 +96,28 @@ impl Utf8 {
 /// Reads text line by line, without the ends of the lines.
 pub(super) struct Lines {
     at: u64,
+    /// Whether lines may be in an encoding of 8 bits, of which all bytes are characters.
+    any_encoding: bool,
+    /// Whether all lines were UTF-8.
+    pub(super) utf8: bool,
 }
 
-/// A line and the offset of its first byte.
+/// A line, the offset of its first byte, and that behind its end.
 pub(super) struct Line {
     pub(super) at: u64,
+    pub(super) end: u64,
     pub(super) text: String,
 }
 
 impl Lines {
     /// From the start, behind a byte order mark.
-    pub(super) fn open(scan: &mut Scan<'_>) -> Result<Self, Stop> {
-        let marked = scan.reader.peek(0, 3)? == b"\xEF\xBB\xBF";
-        Ok(Self { at: if marked { 3 } else { 0 } })
+    pub(super) fn open(scan: &mut Scan<'_>, any_encoding: bool) -> Result<Self, Stop> {
+        let mark = scan.reader.peek(0, 3)?;
+        if mark.starts_with(b"\xFF\xFE") || mark.starts_with(b"\xFE\xFF") {
+            return Err(unsupported(0, "subtitles in UTF-16 are not walked"));
+        }
+        let at = if mark == b"\xEF\xBB\xBF" { 3 } else { 0 };
+        Ok(Self { at, any_encoding, utf8: true })
     }
 
     /// The next line, or `None` at the end of the file.
@@ -134,13 +143,21 @@ impl Lines {
         if let Some(n) = bytes.iter().position(|byte| is_control(*byte)) {
             return Err(invalid(start + n as u64, "a control character, as binary data has"));
         }
-        let mut text = String::from_utf8(bytes).map_err(|error| {
-            invalid(start + error.utf8_error().valid_up_to() as u64, "this is not UTF-8")
-        })?;
+        let mut text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) if self.any_encoding => {
+                self.utf8 = false;
+                String::from_utf8_lossy(error.as_bytes()).into_owned()
+            }
+            Err(error) => {
+                let good = error.utf8_error().valid_up_to() as u64;
+                return Err(invalid(start + good, "this is not UTF-8"));
+            }
+        };
         if text.ends_with('\r') {
             text.pop();
         }
-        Ok(Some(Line { at: start, text }))
+        Ok(Some(Line { at: start, end: self.at, text }))
     }
 }
 

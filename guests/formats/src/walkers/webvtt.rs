@@ -13,14 +13,14 @@ use super::{
 };
 
 pub(super) fn walk(scan: &mut Scan<'_>) -> Result<u64, Stop> {
-    let mut lines = Lines::open(scan)?;
+    let mut lines = Lines::open(scan, false)?;
     let first = lines.next(scan)?.ok_or_else(|| invalid(0, "the file is empty"))?;
     let rest = first.text.strip_prefix("WEBVTT");
     let rest = rest.ok_or_else(|| invalid(0, "the first line is not WEBVTT"))?;
     ensure(rest.is_empty() || rest.starts_with([' ', '\t']), 6, || {
         "text right behind WEBVTT".to_owned()
     })?;
-    scan.met(0, "header", 0, first.text.len() as u64)?;
+    scan.met(0, "header", 0, first.end)?;
     let (mut cues, end) = (0_u64, scan.len());
     let mut block = header(scan, &mut lines)?;
     while let Some(line) = block {
@@ -49,7 +49,7 @@ fn block(scan: &mut Scan<'_>, lines: &mut Lines, first: &Line) -> Result<bool, S
     }
     let word = first.text.split([' ', '\t']).next().unwrap_or_default();
     let other = matches!(word, "NOTE" | "STYLE" | "REGION") && !first.text.contains("-->");
-    let mut last = first.at + first.text.len() as u64;
+    let mut last = first.end;
     if !other {
         // A cue may have a name on a line of its own.
         if first.text.contains("-->") {
@@ -58,7 +58,7 @@ fn block(scan: &mut Scan<'_>, lines: &mut Lines, first: &Line) -> Result<bool, S
             let total = scan.len();
             let times = lines.next(scan)?.ok_or_else(|| invalid(total, "a cue without times"))?;
             check_times(&times)?;
-            last = times.at + times.text.len() as u64;
+            last = times.end;
         }
     }
     while let Some(line) = lines.next(scan)? {
@@ -66,7 +66,7 @@ fn block(scan: &mut Scan<'_>, lines: &mut Lines, first: &Line) -> Result<bool, S
             break;
         }
         ensure(!line.text.contains("-->"), line.at, || "a cue inside a block".to_owned())?;
-        last = line.at + line.text.len() as u64;
+        last = line.end;
     }
     scan.met(0, if other { "block" } else { "cue" }, first.at, last - first.at)?;
     Ok(!other)

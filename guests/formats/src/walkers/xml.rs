@@ -80,6 +80,9 @@ pub(super) fn walk(scan: &mut Scan<'_>) -> Result<u64, Stop> {
                         offset,
                         format!("a token over the limit of {token_bytes} bytes"),
                     ),
+                    _ if error.msg().contains("Unsupported encoding") => {
+                        unsupported(offset, error.msg().to_lowercase())
+                    }
                     ErrorKind::UnexpectedEof => invalid(end, "the document is not finished"),
                     _ => invalid(offset, format!("line {line}: {}", error.msg())),
                 });

@@ -116,15 +116,24 @@ fn frame(
     ensure(right, end.saturating_sub(4), || "the checksum is wrong".to_owned())?;
     scan.met(0, "frame", start, end - start)?;
     if stated.is_some() {
-        // The header is not covered: section 3.1.1.1 gives its size.
-        let single = descriptor & 0x20 != 0;
-        let window = u64::from(!single);
-        let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
-        let size = [u64::from(single), 2, 4, 8][usize::from(descriptor >> 6)];
-        let blocks = start + 5 + window + dictionary + size;
+        let blocks = start + header_bytes(descriptor);
         scan.proved(1, "blocks and checksum", blocks, end.saturating_sub(blocks))?;
     }
     Ok((end, given))
+}
+
+/// Bytes of a frame's magic number and header, which its checksum does not cover (3.1.1.1).
+fn header_bytes(descriptor: u8) -> u64 {
+    let single = descriptor & 0x20 != 0;
+    let dictionary = match descriptor & 3 {
+        3 => 4,
+        bytes => bytes.into(),
+    };
+    let size = match descriptor >> 6 {
+        0 => u64::from(single),
+        code => 1 << code,
+    };
+    5 + u64::from(!single) + dictionary + size
 }
 
 /// What the decoder refuses: a window over our limit, a dictionary, or a frame that is broken.

@@ -60,6 +60,7 @@ pub(crate) const RECIPES: &[(F, &str, &str)] = &[
     (F::M4a, "alac.m4a", "ffmpeg -v error -i source.wav -c:a alac OUT"),
     (F::Matroska, "ffmpeg.mkv", "ffmpeg -v error -i source.mp4 -c copy OUT"),
     (F::Matroska, "mkvmerge.mkv", "mkvmerge -q -o OUT source.mp4"),
+    (F::Matroska, "chapters.mkv", "printf 'CHAPTER01=00:00:00.000\\nCHAPTER01NAME=One\\n' > c.txt; mkvmerge -q --chapters c.txt -o OUT source.mp4"),
     (F::WebM, "vp9.webm", "ffmpeg -v error -i source.mp4 -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus OUT"),
     (F::WebM, "live.webm", "ffmpeg -v error -i source.mp4 -c:v libvpx -deadline realtime -g 5 -c:a libopus -f webm -live 1 - | cat > OUT"),
     (F::MpegTs, "plain.ts", "ffmpeg -v error -i source.mp4 -c copy -f mpegts OUT"),
@@ -125,6 +126,8 @@ echo '<container/>' > META-INF/container.xml; zip -qX0 ../OUT mimetype; zip -qr 
     (F::Text, "utf16.txt", "{ printf '\\xFF\\xFE'; iconv -f UTF-8 -t UTF-16LE source.txt; } > OUT"),
     (F::Srt, "cues.srt", "printf '1\\n00:00:01,000 --> 00:00:02,500\\nHello\\nthere\\n\\n2\\n00:00:03,000 --> 00:00:04,000\\nWorld\\n' > OUT"),
     (F::Srt, "ffmpeg.srt", "printf 'WEBVTT\\n\\n00:01.000 --> 00:02.000\\nOne\\n\\n00:03.000 --> 00:04.000\\nTwo\\n' > t.vtt; ffmpeg -v error -i t.vtt OUT"),
+    (F::Srt, "latin.srt", "printf '1\\r\\n00:00:01,000 --> 00:00:02,500\\r\\nGr\\xFC\\xDFe\\r\\n' > OUT"),
+    (F::Xml, "latin.xml", "printf '<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><r>Gr\\xFC\\xDFe</r>' > OUT"),
     (F::WebVtt, "ffmpeg.vtt", "ffmpeg -v error -i cues.srt OUT"),
     (F::WebVtt, "notes.vtt", "printf 'WEBVTT - Title\\nKind: captions\\n\\nNOTE a note\\n\\nfirst\\n00:01.000 --> 00:02.000 line:0\\nOne\\n\\nSTYLE\\n::cue { color: red }\\n' > OUT"),
 ];

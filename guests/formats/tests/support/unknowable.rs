@@ -95,7 +95,7 @@ fn last_record_is_whole(bytes: &[u8], left: &[u8]) -> bool {
 
 /// The last block has its times, and in SubRip the start of its text.
 fn last_cue_is_whole(format: F, left: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(left) else { return false };
+    let text = String::from_utf8_lossy(left);
     let text = text.replace("\r\n", "\n");
     let block = text.rsplit("\n\n").next().unwrap();
     let block = block.trim_start_matches('\n');

@@ -49,6 +49,8 @@ pub(super) struct Office {
     /// Whether `mimetype` came first and uncompressed, so that it is at byte 38.
     mime_type_plain: bool,
     current: Option<Part>,
+    /// Whether there are compiled classes: a Java archive need not have a manifest.
+    classes: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +62,7 @@ enum Part {
 
 impl Office {
     pub(super) fn begin(&mut self, entry: &Entry) {
+        self.classes |= entry.name.ends_with(b".class");
         self.current = match entry.name.as_slice() {
             b"[Content_Types].xml" => Some(Part::ContentTypes),
             b"_rels/.rels" => Some(Part::Relationships),
@@ -101,7 +104,7 @@ impl Office {
             let missing = missing.map(|part| invalid(at, format!("{part} is missing")));
             return missing.map_or(Ok(()), Err);
         }
-        if names.has("META-INF/MANIFEST.MF") {
+        if self.classes || names.has("META-INF/MANIFEST.MF") {
             scan.format = Format::Jar;
         }
         Ok(())
