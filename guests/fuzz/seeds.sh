@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Small films of every container and codec that is read, as a start for the fuzzers.
+# Small films of every container and codec that is read, and files of every format, as a start.
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p corpus/demux corpus/decode
@@ -18,3 +18,10 @@ film hevc.mp4 -c:v libx265 -x265-params log-level=error -pix_fmt yuv420p -c:a li
 film h264.mkv -c:v libx264 -pix_fmt yuv420p -c:a libopus
 film vp9.webm -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus
 film raw.y4m -pix_fmt yuv420p -an
+
+# What the tests of guests/formats have made, behind the byte that chooses a name (255: none).
+mkdir -p corpus/formats
+target=${CARGO_TARGET_DIR:-../target}
+for file in "$target"/tmp/formats-*/*.*; do
+  [ -f "$file" ] && { printf '\377'; cat "$file"; } >"corpus/formats/$(basename "$file")"
+done

@@ -5,7 +5,8 @@
 //! guests/fuzz/seeds.sh                  # small films of every container and codec, as a start
 //! cd guests/fuzz && cargo fuzz run --sanitizer none demux corpus/demux -- -max_total_time=600
 //! ```
-//! What is found goes into the tests of guests/media as the case that failed.
+//! What is found goes into the tests of guests/media or guests/formats as the case that failed.
+//! `formats` starts from the files that the tests of guests/formats have made (see seeds.sh).
 
 use backlot_media::{Input, MediaError};
 

@@ -75,6 +75,8 @@ struct Film {
     /// Body of the segment: positions count from it.
     origin: u64,
     tracks: Vec<u64>,
+    /// Tracks of blocks that came before their track, with the offset of the first such block.
+    awaited: Vec<(u64, u64)>,
     has_info: bool,
     clusters: u64,
     blocks: u64,
@@ -101,6 +103,10 @@ pub(super) fn walk(scan: &mut Scan<'_>) -> Result<u64, Stop> {
     let end = children(scan, &mut film, segment, 0)?;
     ensure(film.has_info, end, || "the segment has no Info".to_owned())?;
     ensure(!film.tracks.is_empty(), end, || "the segment has no tracks".to_owned())?;
+    // Clusters may come before the tracks, though writers are told not to (RFC 9559, 25.3).
+    for (track, at) in &film.awaited {
+        ensure(film.tracks.contains(track), *at, || format!("a block of track {track}"))?;
+    }
     scan.fact("tracks", film.tracks.len());
     scan.fact("clusters", film.clusters);
     scan.fact("blocks", film.blocks);
@@ -198,7 +204,11 @@ fn leaf(
         0xA3 | 0xA1 => {
             let (bytes, track, _) = vint(&mut scan.reader, body, 8)?;
             ensure(body + bytes + 3 <= end, start, || "a block is too small".to_owned())?;
-            ensure(film.tracks.contains(&track), body, || format!("a block of track {track}"))?;
+            let known = film.tracks.contains(&track);
+            if !known && !film.awaited.iter().any(|(awaited, _)| *awaited == track) {
+                film.awaited.push((track, body));
+                at_most("tracks", film.awaited.len() as u64, TRACKS_MAX, start)?;
+            }
             film.blocks += 1;
         }
         0xD7 => {
