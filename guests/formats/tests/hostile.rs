@@ -98,6 +98,55 @@ fn working_memory_stays_under_the_limit() {
 }
 
 #[test]
+fn counts_at_their_limits_fit_in_memory() {
+    // As many entries of an archive, and boxes of media data, as are allowed.
+    let (mut body, mut directory) = (Vec::new(), Vec::new());
+    for n in 0..100_000_u32 {
+        let (name, at) = (format!("{n:08}"), body.len() as u32);
+        body.extend(b"PK\x03\x04\x0A\0\0\0\0\0\0\0\0\0");
+        body.extend([0; 12]);
+        body.extend(b"\x08\0\0\0");
+        body.extend(name.as_bytes());
+        directory.extend(b"PK\x01\x02\x0A\0\x0A\0\0\0\0\0\0\0\0\0");
+        directory.extend([0; 12]);
+        directory.extend(b"\x08\0");
+        directory.extend([0; 12]);
+        directory.extend(at.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let (start, size) = (body.len() as u64, directory.len() as u64);
+    let record = start + size;
+    let end = [
+        b"PK\x06\x06".as_slice(),
+        &44_u64.to_le_bytes(),
+        &[45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &100_000_u64.to_le_bytes(),
+        &100_000_u64.to_le_bytes(),
+        &size.to_le_bytes(),
+        &start.to_le_bytes(),
+        b"PK\x06\x07\0\0\0\0",
+        &record.to_le_bytes(),
+        &[1, 0, 0, 0],
+        b"PK\x05\x06\0\0\0\0",
+        &[0xFF; 12],
+        &[0, 0],
+    ]
+    .concat();
+    let zip = [body, directory, end].concat();
+    let mut film = b"\0\0\0\x10ftypisom\0\0\0\0".to_vec();
+    film.extend(b"\0\0\0\x08mdat".repeat(72_000));
+    let limits = Limits { walk_structures: 0, ..Limits::default() };
+    for (bytes, whole) in [(zip, true), (film, false)] {
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        let found = validate(&bytes, &Declared::default(), &limits).unwrap();
+        let used = MEMORY.peak_usage() - before;
+        assert_eq!(found.is_clean(), whole, "{:?}", found.verdict);
+        assert!(used <= WORKING_BYTES_MAX, "{used} bytes");
+    }
+}
+
+#[test]
 fn archives_that_inflate_without_end() {
     let dir = tempfile::tempdir().unwrap();
     script(
