@@ -91,3 +91,25 @@ fn what_is_recognised_but_not_walked_is_not_valid() {
         assert!(right, "{:?}", found.verdict);
     }
 }
+
+#[test]
+fn what_follows_the_end_is_told_with_its_place() {
+    let samples = samples();
+    let by_name = |name: &str| samples.iter().find(|sample| sample.name == name).unwrap();
+    let (picture, archive) = (by_name("ffmpeg.png"), by_name("stored.zip"));
+    let found = picture.check(&[picture.bytes.as_slice(), &archive.bytes].concat());
+    assert!(matches!(found.verdict, Verdict::Valid { format: Format::Png, .. }));
+    let trailing = found.trailing.unwrap();
+    assert_eq!(trailing.offset, picture.bytes.len() as u64);
+    assert_eq!(trailing.len, archive.bytes.len() as u64);
+    assert_eq!(trailing.looks_like, Some(Format::Zip));
+    let text = found.complaint().unwrap();
+    assert!(text.ends_with("which look like ZIP"), "{text}");
+    // The other way round the archive has bytes before its first entry.
+    let found = archive.check(&[picture.bytes.as_slice(), &archive.bytes].concat());
+    assert_eq!(found.disagreements.len(), 2, "{:?}", found.disagreements);
+    let mut script = b"\0\x01\x02".to_vec();
+    script.extend(&archive.bytes);
+    let text = archive.check(&script).complaint().unwrap();
+    assert!(text.contains("3 bytes lie before the first entry"), "{text}");
+}
