@@ -158,6 +158,30 @@ async fn a_sleep_in_a_host_call_counts_as_time() {
 }
 
 #[tokio::test]
+async fn cpu_time_is_limited_and_a_sleep_takes_none() {
+    for guest in BOTH {
+        let host = Host::of(guest, "[limits]\ncpu_ms = 100").await;
+        let started = Instant::now();
+        assert_eq!(host.get("/spin").await.status, StatusCode::GATEWAY_TIMEOUT);
+        let answer = host.get("/spin-after").await;
+        let late = answer.status == StatusCode::GATEWAY_TIMEOUT || !answer.whole;
+        assert!(late, "{answer:?}");
+        assert!(started.elapsed() < Duration::from_secs(10), "well before the 30 s of a request");
+        assert_eq!(host.get("/sleep/300").await.text(), "slept");
+        host.counts(guest.name, |counts| counts.timed_out == 2).await;
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_gave_no_answer_is_not_used_again() {
+    let host = Host::of(&WEB, "[http]\nreuse = 100").await;
+    assert_eq!(host.get("/served").await.text(), "1");
+    assert_eq!(host.get("/served").await.text(), "2");
+    assert_eq!(host.get("/silent").await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(host.get("/served").await.text(), "1");
+}
+
+#[tokio::test]
 async fn an_answer_that_takes_too_long_is_reset() {
     for guest in BOTH {
         let host = Host::of(guest, "[http]\ntimeout_secs = 1").await;

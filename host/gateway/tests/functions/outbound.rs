@@ -67,6 +67,26 @@ async fn a_granted_host_is_asked() {
 }
 
 #[tokio::test]
+async fn a_request_may_send_so_many_and_the_next_one_again() {
+    let peer = Peer::start().await;
+    let port = peer.address.port();
+    let manifest = format!(
+        "[http]\nreuse = 100\n[limits]\noutbound_calls = 1\n[grants]\n\
+         http = [{{ host = \"127.0.0.1:{port}\", private = true }}]"
+    );
+    let target = format!("http/127.0.0.1:{port}/");
+    for guest in BOTH {
+        let host = Host::of(guest, &manifest).await;
+        for _ in 0..3 {
+            assert!(host.get(&format!("/fetch/{target}")).await.text().starts_with("200"));
+        }
+        let answer = host.get(&format!("/fetch-twice/{target}")).await.text();
+        assert!(answer.starts_with("200"), "{answer}");
+        assert!(answer.contains("ConnectionLimitReached"), "{} {answer}", guest.name);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_granted_is_denied() {
     let peer = Peer::start().await;
     let port = peer.address.port();
