@@ -111,6 +111,12 @@ pub trait Router: Send + Sync + 'static {
         let _ = function;
         false
     }
+
+    /// How many attempts of a function may run at once. None: as many as there are workers.
+    fn at_once(&self, function: &str) -> Option<u32> {
+        let _ = function;
+        None
+    }
 }
 
 /// One function that gets an event.

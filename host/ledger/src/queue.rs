@@ -24,6 +24,7 @@ mod backlog;
 mod children;
 mod effects;
 mod finish;
+mod held;
 mod lease;
 mod replay;
 mod retention;

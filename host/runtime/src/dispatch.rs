@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backlot_ledger::{Change, Fence, InvocationId, LEASE_MAX, Lane, LedgerError, crash};
+use backlot_ledger::{Change, Fence, InvocationId, LEASE_MAX, Lane, LedgerError, Router, crash};
 use jiff::Timestamp;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub(crate) struct Running {
     inner: Mutex<RunningInner>,
     /// Tells every attempt to ask the ledger whether it still counts.
     recheck: Arc<Notify>,
+    /// Tells each lane that a function may run one more.
+    freed: [Notify; 2],
 }
 
 #[derive(Default)]
@@ -69,6 +72,20 @@ impl Running {
         }
     }
 
+    /// A function that may not run more at once has one less.
+    fn freed(&self) {
+        self.freed.iter().for_each(Notify::notify_one);
+    }
+
+    /// Until a function may run one more.
+    async fn one_freed(&self, lane: Lane) {
+        let [roots, children] = &self.freed;
+        match lane {
+            Lane::Roots => roots.notified().await,
+            Lane::Children => children.notified().await,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, RunningInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,23 +116,29 @@ pub(crate) async fn lane(shared: Arc<Shared>, lane: Lane, workers: usize, stop: 
         reap(&mut attempts);
         let Some(free) = free_slots(&slots, &stop).await else { break };
         forget(&mut changes);
+        // Another version may run more at once.
+        let deployed = shared.functions.deployed();
         // The surplus is leased in the next round.
         match shared.ledger.lease(lane, free.len().min(LEASE_MAX), shared.lease).await {
             Ok(leased) if leased.is_empty() => {
                 drop(free);
-                news(&shared, lane, &mut changes, &stop).await;
+                news(&shared, lane, &mut changes, deployed, &stop).await;
             }
             Ok(leased) => {
                 crash::point("lease.after");
                 for (leased, slot) in leased.into_iter().zip(free) {
                     let (shared, stop) = (shared.clone(), stop.clone());
                     attempts.spawn(async move {
-                        let fence = leased.fence.clone();
+                        let (fence, function) =
+                            (leased.fence.clone(), leased.invocation.function.clone());
                         let abort = shared.running.start(&fence);
                         let recheck = shared.running.recheck.clone();
                         attempt::run(&shared, leased, &Signals { abort, stop, recheck }).await;
                         shared.running.end(&fence);
                         drop(slot);
+                        if shared.functions.at_once(&function).is_some() {
+                            shared.running.freed();
+                        }
                     });
                 }
             }
@@ -157,6 +180,7 @@ async fn news(
     shared: &Shared,
     lane: Lane,
     changes: &mut Receiver<Change>,
+    deployed: Notified<'_>,
     stop: &CancellationToken,
 ) {
     let wait = match shared.ledger.next_due().await {
@@ -164,11 +188,13 @@ async fn news(
         Err(err) => return pause(&err, stop).await,
     };
     let due = tokio::time::sleep(wait);
-    tokio::pin!(due);
+    tokio::pin!(due, deployed);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = &mut due => return,
+            () = shared.running.one_freed(lane) => return,
+            () = &mut deployed => return,
             change = changes.recv() => match change {
                 Ok(Change::Queued(queued)) if queued == lane => return,
                 Ok(_) => {}

@@ -381,4 +381,9 @@ impl Router for Functions {
         let mut triggers = enabled.flat_map(|slot| &slot.manifest().triggers);
         triggers.any(|trigger| trigger.follows(function))
     }
+
+    fn at_once(&self, function: &str) -> Option<u32> {
+        let slots = self.slots.load();
+        slots.get(function)?.manifest().limits.concurrency
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) const LOG_MAX_KILOBYTES: u64 = 4 * 1_024;
 pub(crate) const LOG_MAX_KILOBYTES_PER_SEC: u64 = 64 * 1_024;
 /// Most `hostcall_megabytes`: an uncompressed 4:4:4 10-bit frame of 8K is 200 MB.
 pub(crate) const HOSTCALL_MAX_MEGABYTES: u64 = 512;
+/// Most `concurrency`.
+pub(crate) const CONCURRENCY_MAX: u64 = 10_000;
 /// Most `outbound_calls`.
 pub(crate) const OUTBOUND_MAX_CALLS: u64 = 100_000;
 
@@ -54,6 +56,11 @@ pub struct Limits {
     pub log_kilobytes_per_sec: u64,
     /// What one host call may carry into the host: 1 to 512 MiB; 64 by default.
     pub hostcall_megabytes: u64,
+    /// Attempts at handling events that run at once, of all versions together: 1 to 10,000; as many
+    /// as the host has workers by default. The next event waits. Of requests it is
+    /// `http.requests_max`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
     /// HTTP requests that it may send: 1 to 100,000; 1,000 by default.
     pub outbound_calls: u64,
 }
@@ -69,6 +76,7 @@ impl Default for Limits {
             log_kilobytes: 256,
             log_kilobytes_per_sec: 1_024,
             hostcall_megabytes: 64,
+            concurrency: None,
             outbound_calls: 1_000,
         }
     }
@@ -126,6 +134,7 @@ impl Limits {
             log_kilobytes,
             log_kilobytes_per_sec,
             hostcall_megabytes,
+            concurrency,
             outbound_calls,
         } = *self;
         for (key, value, most) in [
@@ -137,6 +146,7 @@ impl Limits {
             ("log_kilobytes", log_kilobytes, LOG_MAX_KILOBYTES),
             ("log_kilobytes_per_sec", log_kilobytes_per_sec, LOG_MAX_KILOBYTES_PER_SEC),
             ("hostcall_megabytes", hostcall_megabytes, HOSTCALL_MAX_MEGABYTES),
+            ("concurrency", concurrency.unwrap_or(1).into(), CONCURRENCY_MAX),
             ("outbound_calls", outbound_calls, OUTBOUND_MAX_CALLS),
         ] {
             within(&format!("limits.{key}"), value, 1, most)?;

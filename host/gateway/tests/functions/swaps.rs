@@ -11,7 +11,17 @@ use http_body_util::BodyExt;
 
 use crate::support::Host;
 
-const SWAPS: u64 = 1_000;
+/// How often it is swapped. Ten thousand take about two minutes:
+/// `BACKLOT_SWAPS=10000 cargo nextest run -p backlot-gateway --no-capture -E 'test(swaps)'`.
+fn swaps() -> u64 {
+    std::env::var("BACKLOT_SWAPS").map_or(1_000, |swaps| swaps.parse().unwrap())
+}
+
+/// What a swap may leave behind, in bytes. Of a thousand, most is the heap that finds its size.
+fn growth_max(swaps: u64) -> u64 {
+    if swaps < 10_000 { 8 << 10 } else { 1 << 10 }
+}
+
 /// What the clients ask together at least, in requests a second.
 const RATE_MIN: u64 = 500;
 
@@ -22,10 +32,13 @@ fn resident_bytes() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_swaps_fail_no_request_and_each_answer_is_of_one_version() {
+async fn swaps_fail_no_request_and_each_answer_is_of_one_version() {
+    let swaps = swaps();
     let host = Arc::new(Host::start().await);
     let deploy = async |n: u64| {
-        let text = WEB.manifest.replace("name", &format!("env = {{ VERSION = \"{n}\" }}\nname"));
+        let settings =
+            format!("env = {{ VERSION = \"{n}\" }}\nhttp = {{ timeout_secs = 3600 }}\nname");
+        let text = WEB.manifest.replace("name", &settings);
         host.deploy(&WEB, backlot_runtime::Manifest::parse(&text).unwrap()).await;
     };
     deploy(0).await;
@@ -66,10 +79,10 @@ async fn a_thousand_swaps_fail_no_request_and_each_answer_is_of_one_version() {
 
     let started = Instant::now();
     let mut resident_before = 0;
-    for n in 1..=SWAPS {
+    for n in 1..=swaps {
         deploy(n).await;
         live.store(n, Ordering::SeqCst);
-        if n == SWAPS / 4 {
+        if n == swaps / 4 {
             // By now what is kept anyway (old versions, warm memories, allocators) is there.
             resident_before = resident_bytes();
         }
@@ -92,13 +105,13 @@ async fn a_thousand_swaps_fail_no_request_and_each_answer_is_of_one_version() {
     }
     let asked = asked.load(Ordering::Relaxed);
     let rate = asked * 1_000 / u64::try_from(took.as_millis()).unwrap();
-    let grown = resident_after.saturating_sub(resident_before) / (SWAPS * 3 / 4);
+    let grown = resident_after.saturating_sub(resident_before) / (swaps * 3 / 4);
     println!(
-        "{SWAPS} swaps in {took:?}, {asked} requests ({rate}/s), {} versions seen, \
+        "{swaps} swaps in {took:?}, {asked} requests ({rate}/s), {} versions seen, \
          {grown} bytes resident more a swap",
         seen.len()
     );
     assert!(RATE_MIN <= rate, "{rate}");
-    assert!(SWAPS / 10 < u64::try_from(seen.len()).unwrap());
-    assert!(grown < 64 << 10, "{grown} bytes a swap");
+    assert!(swaps / 10 < u64::try_from(seen.len()).unwrap());
+    assert!(grown <= growth_max(swaps), "{grown} bytes a swap");
 }

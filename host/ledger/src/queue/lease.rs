@@ -22,8 +22,9 @@ pub const LOST_MAX: i64 = 20;
 pub const ATTEMPTS_KEPT: i64 = 64;
 
 /// An invocation that can run now.
-struct Ready {
+pub(super) struct Ready {
     seq: i64,
+    pub(super) function: String,
     /// How many of its attempts were lost in a row.
     lost: i64,
     token: i64,
@@ -46,6 +47,7 @@ impl Tx<'_> {
              WHERE lane = ?1 AND state = 0 AND due_ms IS NOT NULL AND due_ms <= ?2",
             (rows::lane(lane), self.now_ms()),
         )?;
+        self.let_go()?;
         let mut ready = self.ready(lane, limit)?;
         // Ended here and not where the loss is noticed, which may be before anybody is there to be
         // told of it. One end may be that of others too, so the question is asked again.
@@ -55,21 +57,24 @@ impl Tx<'_> {
             self.end(*seq, End::Failed(&reason))?;
             ready = self.ready(lane, limit)?;
         }
+        let ready = self.hold_back(lane, limit, ready)?;
         let until_ms = after(self.now_ms(), lease);
         ready.into_iter().map(|ready| self.start_attempt(&ready, until_ms)).collect()
     }
 
     /// Invocations that can run now.
-    fn ready(&self, lane: Lane, limit: usize) -> Result<Vec<Ready>, LedgerError> {
+    pub(super) fn ready(&self, lane: Lane, limit: usize) -> Result<Vec<Ready>, LedgerError> {
         let ready = self
             .sql(
-                "SELECT seq, lost, token, attempt FROM invocations
+                "SELECT seq, lost, token, attempt, function FROM invocations
                  WHERE lane = ?1 AND state = 0 AND due_ms IS NULL AND blocked_by IS NULL
+                     AND held = 0
                  ORDER BY rank, root_seq, seq LIMIT ?2",
             )?
             .query_map((rows::lane(lane), limit as i64), |row| {
                 let (token, attempt) = (row.get(2)?, row.get(3)?);
-                Ok(Ready { seq: row.get(0)?, lost: row.get(1)?, token, attempt })
+                let function = row.get(4)?;
+                Ok(Ready { seq: row.get(0)?, function, lost: row.get(1)?, token, attempt })
             })?
             .collect::<Result<_, _>>()?;
         Ok(ready)

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use backlot_builtin::PROBE;
 use backlot_ledger::{LogSource, State};
+use backlot_runtime::{Manifest, RuntimeConfig};
 
 use crate::support::Host;
 
@@ -95,4 +97,67 @@ async fn memory_for_later_attempts_has_a_limit() {
     let host = Host::start().await;
     let answer = host.answer("remember-many 100").await;
     assert!(answer.starts_with("64: Error::OverLimit"), "{answer}");
+}
+
+#[tokio::test]
+async fn attempts_of_a_function_at_once_are_limited_and_others_pass_by() {
+    let host = Host::with(|config, manifest| {
+        config.root_workers = 8;
+        manifest.limits.concurrency = Some(2);
+    })
+    .await;
+    let mut other = Manifest::parse(PROBE.manifest).unwrap();
+    other.name = "other".into();
+    other.triggers =
+        Manifest::parse("name = \"other\"\ntriggers = [{ type = \"event\", kind = \"other\" }]")
+            .unwrap()
+            .triggers;
+    host.runtime.deploy(other, PROBE.component.to_vec()).await.unwrap();
+    let mut running = Vec::new();
+    for n in 0..9 {
+        running.push(host.publish_about(&n.to_string(), "probe", "sleep 50").await);
+    }
+    let last = host.publish("other", "echo passed").await;
+    assert_eq!(host.ended(&last).await.result.as_deref(), Some(b"passed".as_slice()));
+    let at_work = host.ledger.invocation(running.last().unwrap()).await.unwrap().unwrap();
+    assert!(!at_work.state.ended(), "the other one did not wait for nine");
+    let mut spans = Vec::new();
+    for id in &running {
+        let ended = host.ended(id).await;
+        assert_eq!(ended.state, State::Succeeded, "{:?}", ended.reason);
+        for attempt in host.attempts(id).await {
+            spans.push((attempt.started_at, attempt.ended_at.unwrap()));
+        }
+    }
+    for (begun, _) in &spans {
+        let at_once = spans.iter().filter(|(from, to)| from <= begun && begun < to).count();
+        assert!(at_once <= 2, "{at_once} at once: {spans:?}");
+    }
+    spans.sort();
+    // In the order in which they came.
+    assert_eq!(spans.len(), 9);
+}
+
+#[tokio::test]
+async fn what_is_held_back_goes_on_after_a_crash_and_when_the_limit_is_lifted() {
+    let limited = |config: &mut RuntimeConfig, manifest: &mut Manifest| {
+        config.root_workers = 4;
+        manifest.limits.concurrency = Some(1);
+    };
+    let host = Host::with(limited).await;
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        waiting.push(host.publish("probe", "trap-until-attempt 2").await);
+    }
+    let spinning = host.publish("probe", "spin").await;
+    waiting.push(host.publish("probe", "echo held").await);
+    let folder = host.crash().await;
+    let host = Host::over(folder, limited).await;
+    for id in &waiting[..4] {
+        assert_eq!(host.ended(id).await.result.as_deref(), Some(b"recovered".as_slice()));
+    }
+    // The one that spins has the only place.
+    host.deploy(|manifest| manifest.limits.concurrency = None).await;
+    assert_eq!(host.ended(&waiting[4]).await.result.as_deref(), Some(b"held".as_slice()));
+    host.ledger.cancel(&spinning).await.unwrap();
 }
