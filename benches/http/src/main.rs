@@ -19,6 +19,8 @@ mod peers;
 mod sample;
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,6 +30,11 @@ use backlot_tests::server::Server;
 use backlot_tests::stdout;
 
 use sample::Load;
+
+/// Guests that compute without end, beside which another is measured.
+const LOOPERS: usize = 8;
+/// Clients of that other one: few, so that what it waits for is not itself.
+const NEIGHBOUR_CONNECTIONS: u64 = 2;
 
 fn main() -> anyhow::Result<()> {
     let mut load = Load { secs: 10, connections: 32 };
@@ -77,7 +84,7 @@ fn ours(folder: &Path, load: Load, languages: bool) -> anyhow::Result<()> {
             let name = format!("{guest}-{mode}");
             let manifest = format!(
                 "name = \"{name}\"\n[[triggers]]\ntype = \"http\"\npath = \"/*\"\n\
-                 host = \"{name}\"\n[http]\nrequests_max = 1000\n{http}\n"
+                 host = \"{name}\"\n[http]\nrequests_max = 1000\ntimeout_secs = 600\n{http}\n"
             );
             fs::write(functions.join(format!("{name}.wasm")), component)?;
             fs::write(functions.join(format!("{name}.toml")), manifest)?;
@@ -92,5 +99,24 @@ fn ours(folder: &Path, load: Load, languages: bool) -> anyhow::Result<()> {
         let url = format!("http://{}{path}", server.ready.functions);
         sample::measure(&format!("backlot {name}"), server.pid(), &url, Some(&name), load)?;
     }
+    let few = Load { connections: NEIGHBOUR_CONNECTIONS, ..load };
+    let url = format!("http://{}/hello", server.ready.functions);
+    for (who, loopers) in [("alone", 0), ("beside eight loopers", LOOPERS)] {
+        // Each is ended when its connection is dropped.
+        let _looping = looping(&server.ready.functions, loopers)?;
+        let who = format!("backlot rust-p2-fresh {who}");
+        sample::measure(&who, server.pid(), &url, Some("rust-p2-fresh"), few)?;
+    }
     server.stop()
+}
+
+/// Requests whose guests compute without end.
+fn looping(address: &str, count: usize) -> anyhow::Result<Vec<TcpStream>> {
+    let request = b"GET /spin HTTP/1.1\r\nHost: rust-p2-reused\r\n\r\n";
+    let ask = |_| -> anyhow::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(request)?;
+        Ok(stream)
+    };
+    (0..count).map(ask).collect()
 }

@@ -11,6 +11,7 @@ mod counters;
 mod crowd;
 mod grant;
 mod handler;
+mod heavy;
 mod incoming;
 mod instance;
 mod outbound;

@@ -31,6 +31,7 @@ use super::body::{AnswerBody, Pace, Stream, Tally};
 use super::counters::End;
 use super::crowd::{self, Handled, Job, NewCrowd};
 use super::handler::HttpHandler;
+use super::heavy::Movable;
 use super::incoming::{self, RequestFault};
 use super::instance::{AnswerTo, Instance};
 use super::progress::Progress;
@@ -64,7 +65,7 @@ pub struct HttpFunctions {
 
 /// A guest at work for a request, up to its end, with the instance if it may be used again. Why it
 /// was ended was told as far as it matters.
-type Guest = Pin<Box<dyn Future<Output = Result<Option<Instance>, End>> + Send>>;
+type Guest = Movable<Result<Option<Instance>, End>>;
 
 impl HttpFunctions {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -124,17 +125,18 @@ impl HttpFunctions {
         let (sender, mut head) = oneshot::channel();
         let deadline = started + settings.timeout();
         let shared = self.shared.clone();
+        let elsewhere = shared.guests.clone();
         let mut guest: Guest = if handler.crowded() {
             progress.hold(places);
             let (answer, progress) = (sender, progress.clone());
-            Box::pin(join_crowd(shared, version.clone(), request, answer, progress, deadline))
+            let guest = join_crowd(shared, version.clone(), request, answer, progress, deadline);
+            Movable::new(guest, elsewhere)
         } else {
-            let cpu = handler.profile.limits.cpu();
             let guest = run(shared, version.clone(), request, sender, progress.clone(), places);
-            if cpu == Duration::MAX {
-                Box::pin(guest)
+            if handler.profile.limits.cpu() == Duration::MAX {
+                Movable::new(guest, elsewhere)
             } else {
-                Box::pin(metered(guest, version.clone(), progress.clone()))
+                Movable::new(metered(guest, version.clone(), progress.clone()), elsewhere)
             }
         };
         let mut alarm = pin!(sleep_until(deadline));
@@ -142,8 +144,8 @@ impl HttpFunctions {
         let reached = poll_fn(|cx| {
             for _ in 0..=LAST_WORDS_POLLS {
                 // The guest first: it may give its answer and end in the same moment.
-                if let Poll::Ready(ended) = guest.as_mut().poll(cx) {
-                    return Poll::Ready(Reached::End(ended));
+                if let Poll::Ready(ended) = Pin::new(&mut guest).poll(cx) {
+                    return Poll::Ready(Reached::End(ended.unwrap_or(Err(End::Failed))));
                 }
                 if answer.is_none()
                     && let Poll::Ready(Ok(given)) = Pin::new(&mut head).poll(cx)
@@ -280,7 +282,8 @@ async fn join_crowd(
         let (jobs, seat, new) = handler.crowds.seat(handler);
         progress.hold(seat);
         if let Some(new) = new {
-            tokio::spawn(run_crowd(shared.clone(), version.clone(), new));
+            let crowd = run_crowd(shared.clone(), version.clone(), new);
+            tokio::spawn(Movable::new(crowd, shared.guests.clone()));
         }
         let (done, handled) = oneshot::channel();
         let job = Job { request, answer, progress: progress.clone(), deadline, done };
@@ -449,7 +452,7 @@ async fn until(
 ) {
     tokio::select! {
         ended = &mut guest => {
-            if let Ok(Some(instance)) = ended {
+            if let Some(Ok(Some(instance))) = ended {
                 keep(&shared, &version, instance);
             }
         }
