@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use backlot_builtin::{DECODE, ECHO, PROBE};
+use backlot_builtin::{DECODE, ECHO, PROBE, WEB};
 use backlot_tests::server::Server;
 use backlot_tests::{backlot, stdout, wait_for};
 use minisign::KeyPair;
@@ -289,6 +289,15 @@ fn what_is_wrong_is_refused_and_changes_nothing() {
     let reason = refused(&server, "");
     assert!(reason.contains("fails its trial: it rejects its probe: no such command"), "{reason}");
     write(folder.path(), PROBE.component, "[probe]\nevent = { kind = \"k\", data = { a = 1 } }\n");
+    deploy(&server, "");
+    let web = "[[triggers]]\ntype = \"http\"\npath = \"/*\"\n[probe]\nrequest = ";
+    write(folder.path(), WEB.component, &format!("{web}{{ path = \"/status/503\" }}\n"));
+    let reason = refused(&server, "");
+    let wanted = "it answers 503 Service Unavailable to its probe GET /status/503, not 200";
+    assert!(reason.contains(wanted), "{reason}");
+    write(folder.path(), WEB.component, &format!("{web}{{ path = \"/trap\" }}\n"));
+    assert!(refused(&server, "").contains("it answers 502 Bad Gateway"));
+    write(folder.path(), WEB.component, &format!("{web}{{ path = \"/hello\" }}\n"));
     deploy(&server, "");
     server.stop().unwrap();
 }

@@ -66,6 +66,15 @@ impl Version {
         Self { manifest, digest, id, handler, http, log_rate, superseded }
     }
 
+    /// The same version, that may read what it is granted and change nothing.
+    pub(crate) fn without_effects(&self) -> Self {
+        let mut dry = self.clone();
+        dry.manifest.grants = self.manifest.grants.without_effects();
+        let profile = Profile::new(&dry.manifest, &self.id, self.log_rate.clone());
+        dry.http = self.http.as_ref().map(|http| Arc::new(http.with_profile(profile)));
+        dry
+    }
+
     /// What was counted of its HTTP requests since it was deployed; none when it answers none.
     pub fn http_counts(&self) -> Option<HttpCounts> {
         self.http.as_ref().map(|http| http.counters.counts())

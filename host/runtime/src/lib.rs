@@ -60,7 +60,7 @@ pub use http::{
 };
 pub use limits::Limits;
 pub use manifest::{Manifest, ManifestError, Retry};
-pub use probe::{Probe, ProbeEvent};
+pub use probe::{Probe, ProbeEvent, ProbeRequest};
 pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
 pub use schedule::{Missed, Schedule};
 pub use tokio_util::sync::CancellationToken;

@@ -14,6 +14,7 @@ use crate::engine::{Engine, EngineKind};
 use crate::exports::Exports;
 use crate::functions::{Handlers, Pick, Version};
 use crate::manifest::Manifest;
+use crate::probe::Probe;
 use crate::runtime::Shared;
 use crate::state::GuestState;
 use crate::triggers::Trigger;
@@ -214,8 +215,12 @@ fn check_triggers(manifest: &Manifest, events: bool, http: bool) -> Result<(), D
         other if !events => Some((other.kind(), EVENTS)),
         _ => None,
     });
-    let unhandled =
-        unhandled.or_else(|| (manifest.probe.is_some() && !events).then_some(("probe", EVENTS)));
+    let probed = manifest.probe.as_ref().and_then(|probe| match probe {
+        Probe { event: Some(_), .. } if !events => Some(("probe.event", EVENTS)),
+        Probe { request: Some(_), .. } if !http => Some(("probe.request", HTTP)),
+        _ => None,
+    });
+    let unhandled = unhandled.or(probed);
     match unhandled {
         Some((trigger, wanted)) => {
             let function = manifest.name.clone();

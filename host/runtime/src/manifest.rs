@@ -63,7 +63,7 @@ pub struct Manifest {
     /// What a version must achieve as a canary to become live.
     #[serde(default, skip_serializing_if = "is_default")]
     pub canary: CanaryRule,
-    /// An event that it must be able to handle before it is published.
+    /// What it must be able to handle before it is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
 }
@@ -333,6 +333,12 @@ mod tests {
             ("[canary]\nerror_percent = 101", "canary.error_percent is 101, must be 0 to 100"),
             ("[probe]\nevent = { kind = \"\" }", "probe.event.kind is \"\""),
             ("[probe]\nevent = { kind = \"k\" }\nwall_secs = 0", "probe.wall_secs is 0"),
+            ("[probe]", "probe is empty, must be given an `event`, a `request`, or both"),
+            ("[probe]\nrequest = { path = \"health\" }", "must be a request to a path like"),
+            (
+                "[probe]\nrequest = { path = \"/\", status = 99 }",
+                "probe.request.status is 99, must be 200 to 599",
+            ),
             ("[retry]\nage_secs = 0", "retry.age_secs is 0, must be 1 to 2592000"),
             ("[grants]\nchildren = [\"No\"]", "grants.children is \"No\""),
             ("[env]\n\"A=B\" = \"c\"", "env is \"A=B\", must be a name without `=`"),

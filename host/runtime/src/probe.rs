@@ -1,18 +1,21 @@
-//! A version is tried before it is published: instantiated once, and given the event of its
-//! manifest, if there is one. It may read what it is granted, and change nothing.
+//! A version is tried before it is published: instantiated once, and given the event and the request
+//! of its manifest's `[probe]`. It may read what it is granted, and change nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backlot_bindings::backlot::function::types::{Event as GuestEvent, Failure};
 use backlot_ledger::Fence;
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::{BodyExt as _, Empty};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::attempt;
 use crate::functions::Version;
-use crate::http;
+use crate::http::{self as http_functions, HttpFunctions};
 use crate::interrupt::Interrupt;
 use crate::logs::AttemptLog;
 use crate::manifest::{ManifestError, at_most, out_of_range, within};
@@ -34,16 +37,36 @@ const LOG_BYTES: usize = 16 << 10;
 /// Lines of the log that are told when the trial fails.
 const LINES_TOLD: usize = 8;
 
-/// An event that a version must be able to handle before it is published: `[probe]` of its
-/// manifest.
+/// What a version must be able to handle before it is published: `[probe]` of its manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// The event.
-    pub event: ProbeEvent,
-    /// How long it may take: 1 to 300 s; 10 by default.
+    /// An event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<ProbeEvent>,
+    /// A request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<ProbeRequest>,
+    /// How long either may take: 1 to 300 s; 10 by default.
     #[serde(default = "wall_secs")]
     pub wall_secs: u64,
+}
+
+/// The request of a probe: without a body, and from nowhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRequest {
+    /// Its path, with its query if there is one.
+    pub path: String,
+    /// Its method; `GET` by default.
+    #[serde(default = "method")]
+    pub method: String,
+    /// The host that it asks for; `probe` by default.
+    #[serde(default = "host")]
+    pub host: String,
+    /// The status of the answer that passes: 200 to 599; 200 by default.
+    #[serde(default = "status")]
+    pub status: u16,
 }
 
 /// The event of a probe.
@@ -67,41 +90,103 @@ fn wall_secs() -> u64 {
     10
 }
 
+fn method() -> String {
+    "GET".to_owned()
+}
+
+fn host() -> String {
+    "probe".to_owned()
+}
+
+fn status() -> u16 {
+    200
+}
+
 fn source() -> String {
     "/probe".to_owned()
 }
 
 impl Probe {
     pub(crate) fn check(&self) -> Result<(), ManifestError> {
-        if self.event.kind.is_empty() {
-            return Err(out_of_range("probe.event.kind", "\"\"".to_owned(), "an event's kind"));
+        if let Some(event) = &self.event {
+            if event.kind.is_empty() {
+                return Err(out_of_range("probe.event.kind", "\"\"".to_owned(), "an event's kind"));
+            }
+            at_most("bytes of probe.event.data", event.data.to_string().len(), DATA_MAX_BYTES)?;
         }
-        at_most("bytes of probe.event.data", self.event.data.to_string().len(), DATA_MAX_BYTES)?;
+        if let Some(request) = &self.request {
+            within("probe.request.status", request.status.into(), 200, 599)?;
+            if let Err(err) = request.build() {
+                let wanted = format!("a request to a path like \"/health\": {err}");
+                return Err(out_of_range("probe.request", format!("{:?}", request.path), wanted));
+            }
+        }
+        if self.event.is_none() && self.request.is_none() {
+            let wanted = "given an `event`, a `request`, or both";
+            return Err(out_of_range("probe", "empty".to_owned(), wanted));
+        }
         within("probe.wall_secs", self.wall_secs, 1, WALL_MAX_SECS)
+    }
+
+    fn wall(&self) -> Duration {
+        Duration::from_secs(self.wall_secs)
+    }
+}
+
+impl ProbeRequest {
+    fn build(&self) -> http::Result<Request<Empty<Bytes>>> {
+        let uri = Uri::builder().scheme("http").authority(self.host.as_str());
+        let uri = uri.path_and_query(self.path.as_str()).build()?;
+        Request::builder().method(self.method.as_str()).uri(uri).body(Empty::new())
     }
 }
 
 /// Tries a version; why it does not do.
 pub(crate) async fn run(shared: &Arc<Shared>, version: &Version) -> Result<(), String> {
-    let mut dry = version.clone();
-    dry.manifest.grants = dry.manifest.grants.without_effects();
+    let dry = Arc::new(version.without_effects());
     let shared = shared.clone();
-    let tried = shared.guests.clone().spawn(async move { try_out(&shared, Arc::new(dry)).await });
+    let tried = shared.guests.clone().spawn(async move {
+        ask(&shared, &dry).await?;
+        handle(&shared, &dry).await
+    });
     tried.await.map_err(|_| "the trial died".to_owned())?
 }
 
-async fn try_out(shared: &Shared, version: Arc<Version>) -> Result<(), String> {
-    if let Some(http) = &version.http {
-        let started = timeout(START_MAX, http::try_out(shared, http)).await;
-        let started = started.map_err(|_| format!("it did not start within {START_MAX:?}"))?;
-        started.map_err(|err| format!("to start it: {}", trap::reason(&err, None)))?;
-    }
+/// Starts the version's HTTP handler, and gives it the probe's request.
+async fn ask(shared: &Arc<Shared>, version: &Arc<Version>) -> Result<(), String> {
+    let Some(handler) = &version.http else { return Ok(()) };
+    let started = timeout(START_MAX, http_functions::try_out(shared, handler)).await;
+    let started = started.map_err(|_| format!("it did not start within {START_MAX:?}"))?;
+    started.map_err(|err| format!("to start it: {}", trap::reason(&err, None)))?;
+    let Some(probe) = &version.manifest.probe else { return Ok(()) };
+    let Some(request) = &probe.request else { return Ok(()) };
+    let (method, path, wanted) = (&request.method, &request.path, request.status);
+    let request = request.build().map_err(|err| err.to_string())?;
+    let functions = HttpFunctions::new(shared.clone());
+    let asked = async {
+        let answer = functions.answer_by(version.clone(), None, request, Instant::now()).await;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            frame.map_err(|err| format!("the answer to its probe: {err}"))?;
+        }
+        if status.as_u16() == wanted {
+            return Ok(());
+        }
+        Err(format!("it answers {status} to its probe {method} {path}, not {wanted}"))
+    };
+    let asked = timeout(probe.wall(), asked).await;
+    asked.unwrap_or_else(|_| Err(format!("its probe took more than {} s", probe.wall_secs)))
+}
+
+/// Starts the version's handler of events, and gives it the probe's event.
+async fn handle(shared: &Shared, version: &Arc<Version>) -> Result<(), String> {
     let Some(handler) = &version.handler else { return Ok(()) };
     // Of no invocation: what would be recorded for one is refused, and ends the trial there.
     let id = "0".repeat(32).parse().map_err(|err| format!("{err}"))?;
     let fence = Fence { invocation: id, token: 0 };
     let log = AttemptLog::new(LOG_BYTES);
-    let mut store = attempt::store(shared, &version, Timestamp::now(), 1, &fence, &log);
+    let mut store = attempt::store(shared, version, Timestamp::now(), 1, &fence, &log);
     let _at_work = shared.engine.at_work();
     let started = timeout(START_MAX, handler.instantiate_async(&mut store)).await;
     let instance = match started {
@@ -112,7 +197,7 @@ async fn try_out(shared: &Shared, version: Arc<Version>) -> Result<(), String> {
         Err(_) => return Err(told(&log, &format!("it did not start within {START_MAX:?}"))),
     };
     let Some(probe) = &version.manifest.probe else { return Ok(()) };
-    let ProbeEvent { kind, source, subject, data } = &probe.event;
+    let Some(ProbeEvent { kind, source, subject, data }) = &probe.event else { return Ok(()) };
     let event = GuestEvent {
         id: "probe".to_owned(),
         source: source.clone(),
@@ -123,7 +208,7 @@ async fn try_out(shared: &Shared, version: Arc<Version>) -> Result<(), String> {
         data: data.to_string().into_bytes(),
     };
     let handled = instance.backlot_function_handler().call_handle(&mut store, &event);
-    let failed = match timeout(Duration::from_secs(probe.wall_secs), handled).await {
+    let failed = match timeout(probe.wall(), handled).await {
         Ok(Ok(Ok(_))) => return Ok(()),
         Ok(Ok(Err(Failure::Reject(reason)))) => format!("it rejects its probe: {reason}"),
         Ok(Ok(Err(Failure::Retry(retry)))) => format!("it fails its probe: {}", retry.reason),

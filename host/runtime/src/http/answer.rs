@@ -37,7 +37,7 @@ use super::instance::{AnswerTo, Instance};
 use super::progress::Progress;
 use super::routes::Routed;
 use crate::engine::AtWork;
-use crate::functions::Version;
+use crate::functions::{Functions, Version};
 use crate::meter::{Metered, OutOfCpu};
 use crate::runtime::Shared;
 use crate::trap;
@@ -99,6 +99,22 @@ impl HttpFunctions {
         let Some(version) = version.cloned() else {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the function cannot run\n");
         };
+        let trial = slot.trial.is_some().then(|| (functions.clone(), version.clone()));
+        self.answer_by(version, trial, request, started).await
+    }
+
+    /// The answer of a version.
+    pub(crate) async fn answer_by<B>(
+        &self,
+        version: Arc<Version>,
+        trial: Option<(Arc<Functions>, Arc<Version>)>,
+        request: Request<B>,
+        started: Instant,
+    ) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<RequestFault>,
+    {
         let Some(handler) = &version.http else {
             return plain(StatusCode::NOT_FOUND, "no function answers here\n");
         };
@@ -120,7 +136,6 @@ impl HttpFunctions {
         let Some(request) = request else {
             return plain(StatusCode::BAD_REQUEST, "the request names no host\n");
         };
-        let trial = slot.trial.is_some().then(|| (functions.clone(), version.clone()));
         let tally = Tally { counters: handler.counters.clone(), trial, started, end: None };
         let (sender, mut head) = oneshot::channel();
         let deadline = started + settings.timeout();

@@ -54,6 +54,15 @@ impl HttpHandler {
         }
     }
 
+    /// The same component, with other grants and limits.
+    pub(crate) fn with_profile(&self, profile: Profile) -> Self {
+        let pre = match &self.pre {
+            ProxyPre::P2(pre) => ProxyPre::P2(pre.clone()),
+            ProxyPre::P3(pre) => ProxyPre::P3(pre.clone()),
+        };
+        Self::new(pre, profile)
+    }
+
     /// Whether an instance serves several requests at once. Of 0.2 it cannot.
     pub(crate) fn crowded(&self) -> bool {
         matches!(self.pre, ProxyPre::P3(_)) && 1 < self.profile.settings.concurrency

@@ -1,5 +1,6 @@
 //! Requests as guests get them: with a whole URI, and a body that is bounded.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,6 +23,12 @@ pub enum RequestFault {
     TooSlow,
     /// The client went away, or broke the protocol.
     Broken,
+}
+
+impl From<Infallible> for RequestFault {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 /// What the request was sent to, as far as it says.
