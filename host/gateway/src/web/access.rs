@@ -55,6 +55,9 @@ pub(super) async fn check(
             token.scope.name(),
             needed.name()
         );
+        let (method, path) = (&head.method, head.uri.path());
+        // Not into the ledger: whoever has a token could fill it.
+        tracing::warn!(target: "audit", who = token.name, %method, path, "denied: {message}");
         return Err(Fault::new(StatusCode::FORBIDDEN, message));
     }
     Ok(Caller { name: token.name })

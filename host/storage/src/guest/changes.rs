@@ -18,6 +18,9 @@ impl wit::Host for StorageView<'_> {
     }
 
     async fn end(&mut self) -> Answer<String> {
+        if let Err(denied) = self.readable(None, "") {
+            return Ok(Err(denied));
+        }
         let last = self.ctx.store.shared.ledger.last_change().await;
         Ok(last.map(|last| last.to_string()).map_err(|err| convert_error(StoreError::from(err))))
     }
