@@ -217,7 +217,9 @@ impl CompileCache {
 
     /// The code in the file if its MAC is right.
     fn authentic(&self, name: &str, file: &mut cap_std::fs::File) -> Option<Vec<u8>> {
-        let mut code = Vec::new();
+        let bytes = file.metadata().ok()?.len().min(ARTIFACT_MAX_BYTES);
+        // One more, so that the end is seen without room for as much again.
+        let mut code = Vec::with_capacity(usize::try_from(bytes).ok()? + 1);
         file.take(ARTIFACT_MAX_BYTES).read_to_end(&mut code).ok()?;
         let at = code.len().checked_sub(MAC_BYTES)?;
         let mac = code.split_off(at);
