@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{cloudevent, query};
+use super::{cloudevent, functions, query};
 use crate::web::Shared;
 use crate::web::reply::{self, Body, Fault};
 
@@ -39,7 +39,10 @@ pub(super) async fn replay(
             Fault::bad(format!("the body is not {{\"fresh\": bool, \"version\": string}}: {err}"))
         })?
     };
-    check_version(body.version.as_deref())?;
+    check_digits(body.version.as_deref())?;
+    if let (Some(version), Some(of)) = (&body.version, shared.ledger.invocation(&id).await?) {
+        functions::check_version(shared, &of.function, version).await?;
+    }
     let replay = Replay { fresh: body.fresh, version: body.version };
     let id = shared.ledger.replay(&id, replay).await?;
     reply::accepted(&json!({ "id": id }))
@@ -75,7 +78,7 @@ pub(super) async fn invoke(
             _ => return Err(query::unknown(&name, "version")),
         }
     }
-    check_version(version.as_deref())?;
+    check_digits(version.as_deref())?;
     let deployed = shared.live.functions();
     if !deployed.iter().any(|deployed| deployed.name == function) {
         let names: Vec<&str> = deployed.iter().map(|deployed| deployed.name.as_str()).collect();
@@ -87,6 +90,9 @@ pub(super) async fn invoke(
     if disabled.is_some_and(|function| !function.enabled) {
         let message = format!("function {function:?} is disabled");
         return Err(Fault::new(StatusCode::CONFLICT, message));
+    }
+    if let Some(version) = &version {
+        functions::check_version(shared, function, version).await?;
     }
     let event = cloudevent::parse(&head.headers, body)?;
     let id = shared.ledger.invoke(function, event, version).await?;
@@ -129,7 +135,7 @@ pub(super) async fn publish(
     reply::accepted(&answer)
 }
 
-pub(super) fn check_version(version: Option<&str>) -> Result<(), Fault> {
+pub(super) fn check_digits(version: Option<&str>) -> Result<(), Fault> {
     let Some(version) = version else { return Ok(()) };
     let is_hex = version.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hex && (1..=VERSION_DIGITS_MAX).contains(&version.len()) {

@@ -158,19 +158,33 @@ pub(super) async fn diff(
     let all = all_versions(shared, name).await?;
     let one = |wanted: Option<String>| {
         let wanted = wanted.ok_or_else(|| Fault::bad("name two versions: from=ID&to=ID"))?;
-        let is = |row: &&Value| {
-            let id = row.get("id").and_then(Value::as_str);
-            id.is_some_and(|id| !wanted.is_empty() && id.starts_with(&wanted))
-        };
-        let mut found = all.iter().filter(is);
-        match (found.next(), found.next()) {
-            (Some(only), None) => Ok(compared(only)),
-            (None, _) => Err(Fault::not_found(format!("{name:?} has no version {wanted}"))),
-            _ => Err(Fault::bad(format!("{name:?} has several versions {wanted}"))),
-        }
+        the_one(&all, name, &wanted).map(compared)
     };
     let (from, to) = (one(from)?, one(to)?);
     reply::json(&json!({ "function": name, "changes": differences(&from, &to) }))
+}
+
+/// The version whose id begins so.
+fn the_one<'a>(all: &'a [Value], function: &str, wanted: &str) -> Result<&'a Value, Fault> {
+    let is = |row: &&Value| {
+        let id = row.get("id").and_then(Value::as_str);
+        id.is_some_and(|id| !wanted.is_empty() && id.starts_with(wanted))
+    };
+    let mut found = all.iter().filter(is);
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(Fault::not_found(format!("{function:?} has no version {wanted}"))),
+        _ => Err(Fault::bad(format!("{function:?} has several versions {wanted}"))),
+    }
+}
+
+/// Refuses the first digits of an id that are those of no version, or of several.
+pub(super) async fn check_version(
+    shared: &Arc<Shared>,
+    function: &str,
+    version: &str,
+) -> Result<(), Fault> {
+    the_one(&all_versions(shared, function).await?, function, version).map(drop)
 }
 
 /// What makes a version another one.
@@ -210,7 +224,7 @@ pub(super) async fn change(
                     Fault::bad(format!("the body is not {{\"version\": string}}: {err}"))
                 })?
             };
-            super::changes::check_version(body.version.as_deref())?;
+            super::changes::check_digits(body.version.as_deref())?;
             runtime.roll_back(name, body.version.as_deref(), by).await
         }
         "enable" | "disable" => runtime.set_enabled(name, verb == "enable", by).await,
