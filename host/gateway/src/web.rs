@@ -105,7 +105,7 @@ pub struct WebConfig {
     /// Names besides `localhost` under which browsers may address it. A page of another site that
     /// points its own name at this address is refused by this list.
     pub hosts: Vec<String>,
-    /// Where uploads go: the S3 address, `http://127.0.0.1:9000`, for the page's example.
+    /// Where uploads go: the S3 front door, `http://127.0.0.1:9000`, for the page's example.
     pub s3_url: String,
     /// Bucket that uploads go to.
     pub uploads: String,
