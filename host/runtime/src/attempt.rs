@@ -65,6 +65,8 @@ enum Ended {
     Superseded,
     /// It took too long.
     WallLimit,
+    /// It computed too long.
+    CpuLimit,
 }
 
 /// Run one leased invocation and tell the ledger how it ended.
@@ -89,12 +91,17 @@ pub(crate) async fn run(shared: &Arc<Shared>, leased: Leased, signals: &Signals)
             let limit = version.manifest.limits.wall_secs;
             Some(Outcome::Trapped(format!("wall-clock limit of {limit} s was reached")))
         }
+        Ended::CpuLimit => {
+            let limit = version.manifest.limits.cpu();
+            Some(Outcome::Trapped(format!("CPU time limit of {limit:?} was reached")))
+        }
         Ended::Returned(result) => outcome(result, used.refusal.as_deref(), &log),
     };
     let Some(outcome) = outcome else {
         shared.progress.end(&fence.invocation);
         tracing::debug!(invocation = %fence.invocation, "attempt was ended by the ledger");
-        let left = shared.ledger.leave(&fence, used.cost, log.take(), version.id().to_owned());
+        let logs = log.take(Some(&version.log_rate));
+        let left = shared.ledger.leave(&fence, used.cost, logs, version.id().to_owned());
         return match left.await {
             // It was not cancelled but lost: its successor tells the story.
             Ok(()) | Err(LedgerError::Fenced(_)) => {}
@@ -113,7 +120,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, leased: Leased, signals: &Signals)
     }
     let end = AttemptEnd {
         outcome,
-        logs: log.take(),
+        logs: log.take(Some(&version.log_rate)),
         cost: used.cost,
         progress: shared.progress.of(&fence.invocation),
         retry: version.manifest.retry.policy(),
@@ -130,7 +137,7 @@ async fn nothing_to_run(shared: &Shared, fence: &Fence, reason: String) {
     log.host(&reason);
     let end = AttemptEnd {
         outcome: Outcome::Retry { reason, after: None },
-        logs: log.take(),
+        logs: log.take(None),
         cost: Cost::default(),
         progress: vec![],
         retry: RetryPolicy::default(),
@@ -167,10 +174,11 @@ async fn guest(
         let ended = Ended::Returned(Ok(Err(Failure::Reject(reason.to_owned()))));
         return (ended, Used::default());
     };
-    let mut call = Metered::new(async {
+    let call = async {
         let instance = handler.instantiate_async(&mut store).await?;
         instance.backlot_function_handler().call_handle(&mut store, &event).await
-    });
+    };
+    let mut call = Metered::new(call, limits.cpu());
     // A version that was chosen for this invocation is not superseded.
     let mut may_move = invocation.version.is_none();
     let lease_lost = lease_lost(shared, fence, &signals.recheck);
@@ -189,7 +197,7 @@ async fn guest(
                 Ended::Superseded
             }
             () = tokio::time::sleep_until(wall_end) => Ended::WallLimit,
-            result = &mut call => Ended::Returned(result),
+            result = &mut call => result.map_or(Ended::CpuLimit, Ended::Returned),
         };
     };
     let cpu = call.cpu();
@@ -218,12 +226,7 @@ pub(crate) fn store(
     log: &AttemptLog,
 ) -> Store<GuestState> {
     let state = guest_state(shared, version, accepted_at, attempt, fence, log);
-    let mut store = Store::new(shared.engine.wasmtime(), state);
-    store.limiter(|state| &mut state.limiter);
-    store.epoch_deadline_async_yield_and_update(1);
-    store.set_epoch_deadline(1);
-    store.set_hostcall_fuel(version.manifest.limits.hostcall_bytes());
-    store
+    state::store(&shared.engine, state, &version.manifest.limits)
 }
 
 fn guest_state(
@@ -244,9 +247,9 @@ fn guest_state(
     let wall = SignedDuration::try_from(limits.wall()).unwrap_or(SignedDuration::MAX);
     let on_denied = log.denials(version.function(), &fence.invocation);
     GuestState {
-        table: state::handles(),
+        table: state::handles(&limits),
         wasi: state::wasi(env, log, accepted_at, seed),
-        limiter: Limiter::new(limits.memory_bytes()),
+        limiter: Limiter::new(limits.memory_bytes(), limits.table_elements()),
         storage: StorageCtx::new(
             shared.store.clone(),
             version.function().into(),
@@ -260,7 +263,7 @@ fn guest_state(
             EncodingCtx::denied(on_denied.clone())
         },
         http: state::http(),
-        outbound: Outbound::new(grants.http.clone().into(), on_denied),
+        outbound: Outbound::new(grants.http.clone().into(), limits.outbound_calls, on_denied),
         caller: Caller::Invocation(Box::new(ContextCtx {
             ledger: shared.ledger.clone(),
             fence: fence.clone(),

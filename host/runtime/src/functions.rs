@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::compile::ComponentDigest;
-use crate::http::{HttpCounts, HttpHandler, Routes};
+use crate::http::{HttpCounts, HttpHandler, Profile, Routes};
+use crate::log_rate::LogRate;
 use crate::manifest::Manifest;
 use crate::state::GuestState;
 use crate::trial::{CallEnd, Trial, TrialFigures, Verdict};
@@ -42,6 +43,8 @@ pub struct Version {
     pub(crate) handler: Option<EverythingPre<GuestState>>,
     /// Answers HTTP requests, if it does.
     pub(crate) http: Option<Arc<HttpHandler>>,
+    /// What its guests may log.
+    pub(crate) log_rate: Arc<LogRate>,
     /// Cancelled when it runs no more.
     pub(crate) superseded: CancellationToken,
 }
@@ -54,8 +57,13 @@ impl Version {
         handlers: Handlers,
     ) -> Self {
         let Handlers { events: handler, http } = handlers;
-        let http = http.map(|pre| Arc::new(HttpHandler::new(pre, &manifest, &id)));
-        Self { manifest, digest, id, handler, http, superseded: CancellationToken::new() }
+        let log_rate = Arc::new(LogRate::new(manifest.limits.log_bytes_per_sec()));
+        let http = http.map(|pre| {
+            let profile = Profile::new(&manifest, &id, log_rate.clone());
+            Arc::new(HttpHandler::new(pre, profile))
+        });
+        let superseded = CancellationToken::new();
+        Self { manifest, digest, id, handler, http, log_rate, superseded }
     }
 
     /// What was counted of its HTTP requests since it was deployed; none when it answers none.

@@ -39,6 +39,7 @@ pub(crate) use context::RequestCtx;
 pub(crate) use handler::HttpHandler;
 pub(crate) use outbound::Outbound;
 pub(crate) use output::{Output, Source};
+pub(crate) use profile::Profile;
 pub(crate) use routes::{Routes, check as check_routes};
 
 use crate::engine::Engine;

@@ -27,8 +27,10 @@ mod growth;
 mod http;
 mod interrupt;
 mod limiter;
+mod limits;
 mod linker;
 mod load;
+mod log_rate;
 mod logs;
 mod manifest;
 mod meter;
@@ -56,7 +58,8 @@ pub use http::{
     AnswerBody, AnswerFault, ClientAddress, Http, HttpCounts, HttpFunctions, HttpGrant,
     LATENCY_BUCKETS, NoHost, RequestFault, RouteConflict,
 };
-pub use manifest::{Limits, Manifest, ManifestError, Retry};
+pub use limits::Limits;
+pub use manifest::{Manifest, ManifestError, Retry};
 pub use probe::{Probe, ProbeEvent};
 pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
 pub use schedule::{Missed, Schedule};

@@ -19,13 +19,29 @@ pub(crate) struct Limiter {
     limit_bytes: usize,
     used_bytes: usize,
     peak_bytes: usize,
-    refused_bytes: Option<usize>,
+    limit_elements: usize,
+    used_elements: usize,
+    refused: Option<Refused>,
+}
+
+/// What was wanted past a limit.
+#[derive(Clone, Copy, Debug)]
+enum Refused {
+    Bytes(usize),
+    Elements(usize),
 }
 
 impl Limiter {
-    /// A limiter that allows `limit_bytes` in all.
-    pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, used_bytes: 0, peak_bytes: 0, refused_bytes: None }
+    /// A limiter that allows `limit_bytes` in all, and of tables `limit_elements`.
+    pub(crate) fn new(limit_bytes: usize, limit_elements: usize) -> Self {
+        Self {
+            limit_bytes,
+            used_bytes: 0,
+            peak_bytes: 0,
+            limit_elements,
+            used_elements: 0,
+            refused: None,
+        }
     }
 
     /// Most bytes that were in use at once.
@@ -35,11 +51,16 @@ impl Limiter {
 
     /// Why growth was last refused, if it was.
     pub(crate) fn refusal(&self) -> Option<String> {
-        let wanted = self.refused_bytes?;
-        Some(format!(
-            "memory of {wanted} bytes is over the function's limit of {} bytes",
-            self.limit_bytes
-        ))
+        Some(match self.refused? {
+            Refused::Bytes(wanted) => {
+                let limit = self.limit_bytes;
+                format!("memory of {wanted} bytes is over the function's limit of {limit} bytes")
+            }
+            Refused::Elements(wanted) => {
+                let limit = self.limit_elements;
+                format!("tables of {wanted} elements are over the function's limit of {limit}")
+            }
+        })
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> bool {
@@ -50,7 +71,7 @@ impl Limiter {
             self.peak_bytes = self.peak_bytes.max(wanted);
             true
         } else {
-            self.refused_bytes = Some(wanted);
+            self.refused = Some(Refused::Bytes(wanted));
             false
         }
     }
@@ -79,10 +100,17 @@ impl ResourceLimiter for Limiter {
         if maximum.is_some_and(|maximum| maximum < desired) {
             return Ok(false);
         }
-        Ok(self.grow(
-            current.saturating_mul(TABLE_ELEMENT_BYTES),
-            desired.saturating_mul(TABLE_ELEMENT_BYTES),
-        ))
+        let elements = self.used_elements.saturating_add(desired.saturating_sub(current));
+        if self.limit_elements < elements {
+            self.refused = Some(Refused::Elements(elements));
+            return Ok(false);
+        }
+        let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
+        let grows = self.grow(bytes(current), bytes(desired));
+        if grows {
+            self.used_elements = elements;
+        }
+        Ok(grows)
     }
 
     fn instances(&self) -> usize {
@@ -104,7 +132,7 @@ mod tests {
 
     #[test]
     fn memories_and_tables_are_summed_and_the_limit_is_inclusive() {
-        let mut limiter = Limiter::new(1_000);
+        let mut limiter = Limiter::new(1_000, 100);
         assert!(limiter.memory_growing(0, 400, None).unwrap());
         assert!(limiter.memory_growing(0, 400, None).unwrap(), "a second memory");
         assert!(limiter.table_growing(0, 25, None).unwrap(), "200 bytes of table");
@@ -117,10 +145,20 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_not_counted() {
-        let mut limiter = Limiter::new(1_000);
+        let mut limiter = Limiter::new(1_000, 100);
         assert!(!limiter.memory_growing(0, 2_000, None).unwrap());
         assert!(!limiter.memory_growing(0, 500, Some(400)).unwrap(), "the memory's own maximum");
         assert!(!limiter.table_growing(0, usize::MAX, None).unwrap(), "no overflow");
         assert!(limiter.memory_growing(0, 1_000, None).unwrap());
+    }
+
+    #[test]
+    fn elements_of_all_tables_are_summed() {
+        let mut limiter = Limiter::new(10_000, 100);
+        assert!(limiter.table_growing(0, 60, None).unwrap());
+        assert!(!limiter.table_growing(0, 41, None).unwrap(), "a second table");
+        let refusal = limiter.refusal().unwrap();
+        assert!(refusal.contains("tables of 101 elements"), "{refusal}");
+        assert!(limiter.table_growing(60, 100, None).unwrap());
     }
 }

@@ -4,6 +4,7 @@
 //! floods its log still leaves the panic message that explains it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -13,6 +14,8 @@ use jiff::Timestamp;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::log_rate::LogRate;
 
 /// Longest line in bytes; longer ones are split.
 pub(crate) const LINE_MAX_BYTES: usize = 8 << 10;
@@ -86,8 +89,9 @@ impl AttemptLog {
         })
     }
 
-    /// Everything that was kept, in the order of writing, and nothing from then on.
-    pub(crate) fn take(&self) -> Vec<LogLine> {
+    /// What was kept, in the order of writing, and nothing from then on: all, or what a rate allows
+    /// of it.
+    pub(crate) fn take(&self, rate: Option<&LogRate>) -> Vec<LogLine> {
         let mut inner = self.lock();
         for source in [LogSource::Stdout, LogSource::Stderr] {
             let rest = std::mem::take(inner.partial_mut(source));
@@ -95,15 +99,21 @@ impl AttemptLog {
                 inner.keep(line(source, text(&rest)));
             }
         }
-        let dropped = std::mem::take(&mut inner.dropped_lines);
+        let mut dropped = std::mem::take(&mut inner.dropped_lines);
         let mut lines = std::mem::take(&mut inner.head);
-        if 0 < dropped {
-            let limit = inner.half_bytes * 2;
-            let time = inner.tail.front().map_or_else(Timestamp::now, |line| line.time);
-            let text = format!("{dropped} lines left out here: the log keeps {limit} bytes");
-            lines.push(LogLine { time, source: LogSource::Host, text });
-        }
+        let mut gap = lines.len();
         lines.extend(std::mem::take(&mut inner.tail));
+        if let Some(rate) = rate {
+            let over = middle_over(&lines, rate.take(lines.iter().map(cost).sum()));
+            dropped += over.len() as u64;
+            gap = if over.is_empty() { gap } else { over.start };
+            lines.drain(over);
+        }
+        if 0 < dropped {
+            let time = lines.get(gap).map_or_else(Timestamp::now, |line| line.time);
+            let text = format!("{dropped} lines left out here: no more may be kept");
+            lines.insert(gap, LogLine { time, source: LogSource::Host, text });
+        }
         lines.append(&mut inner.host);
         // Stable, so lines of the same moment stay in order.
         lines.sort_by_key(|line| line.time);
@@ -153,7 +163,7 @@ impl Inner {
     }
 
     fn keep(&mut self, line: LogLine) {
-        let bytes = line.text.len() + LINE_OVERHEAD_BYTES;
+        let bytes = cost(&line);
         if !self.head_full && self.head_bytes + bytes <= self.half_bytes {
             self.head_bytes += bytes;
             self.head.push(line);
@@ -165,10 +175,34 @@ impl Inner {
         while self.half_bytes < self.tail_bytes
             && let Some(oldest) = self.tail.pop_front()
         {
-            self.tail_bytes -= oldest.text.len() + LINE_OVERHEAD_BYTES;
+            self.tail_bytes -= cost(&oldest);
             self.dropped_lines += 1;
         }
     }
+}
+
+/// The lines in the middle that are too much where so many bytes may be kept.
+fn middle_over(lines: &[LogLine], bytes: usize) -> Range<usize> {
+    if lines.iter().map(cost).sum::<usize>() <= bytes {
+        return 0..0;
+    }
+    let first = fitting(lines.iter(), bytes / 2);
+    let last = fitting(lines.iter().rev(), bytes / 2);
+    first..lines.len() - last
+}
+
+/// How many of the first of them fit into so many bytes.
+fn fitting<'a>(lines: impl Iterator<Item = &'a LogLine>, bytes: usize) -> usize {
+    let sums = lines.scan(0, |sum, line| {
+        *sum += cost(line);
+        Some(*sum)
+    });
+    sums.take_while(|sum| *sum <= bytes).count()
+}
+
+/// What a line counts for against the bound.
+fn cost(line: &LogLine) -> usize {
+    line.text.len() + LINE_OVERHEAD_BYTES
 }
 
 fn line(source: LogSource, text: String) -> LogLine {
@@ -246,7 +280,7 @@ mod tests {
     use super::*;
 
     fn texts(log: &AttemptLog) -> Vec<String> {
-        log.take().into_iter().map(|line| line.text).collect()
+        log.take(None).into_iter().map(|line| line.text).collect()
     }
 
     #[test]
@@ -279,6 +313,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_rate_does_not_allow_is_left_out_of_the_middle() {
+        let log = AttemptLog::new(64 << 10);
+        for n in 0..100 {
+            log.write(LogSource::Stdout, format!("line {n}\n").as_bytes());
+        }
+        let line = "line 10".len() + LINE_OVERHEAD_BYTES;
+        let rate = LogRate::new(10 * line);
+        let lines: Vec<_> = log.take(Some(&rate)).into_iter().map(|line| line.text).collect();
+        assert_eq!(lines.first().unwrap(), "line 0");
+        assert_eq!(lines.last().unwrap(), "line 99");
+        assert!(lines.len() <= 11, "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("lines left out here")), "{lines:?}");
+    }
+
+    #[test]
     fn a_line_without_end_is_split_and_bounded() {
         let log = AttemptLog::new(64 << 10);
         for _ in 0..1_000 {
@@ -295,6 +344,6 @@ mod tests {
         for _ in 0..100_000 {
             log.host("denied");
         }
-        assert_eq!(log.take().len(), HOST_LINES_MAX);
+        assert_eq!(log.take(None).len(), HOST_LINES_MAX);
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grants::Grants;
 use crate::http::Http;
+use crate::limits::Limits;
 use crate::probe::Probe;
 use crate::trial::CanaryRule;
 use crate::triggers::{self, Trigger};
@@ -19,14 +20,6 @@ use crate::triggers::{self, Trigger};
 pub(crate) const NAME_MAX_BYTES: usize = 64;
 /// Most triggers, storage grants, children and variables of one manifest, each.
 pub(crate) const ENTRIES_MAX: usize = 64;
-/// Most `memory_megabytes`: several memories of 4 GiB make no sense on the machines we know.
-pub(crate) const MEMORY_MAX_MEGABYTES: u64 = 16 * 1_024;
-/// Most `wall_secs`: a week.
-pub(crate) const WALL_MAX_SECS: u64 = 7 * 86_400;
-/// Most `log_kilobytes`: logs live in the ledger.
-pub(crate) const LOG_MAX_KILOBYTES: u64 = 4 * 1_024;
-/// Most `hostcall_megabytes`: an uncompressed 4:4:4 10-bit frame of 8K is 200 MB.
-pub(crate) const HOSTCALL_MAX_MEGABYTES: u64 = 512;
 /// Most attempts.
 pub(crate) const ATTEMPTS_MAX: u32 = 100;
 /// Longest backoff: a day.
@@ -75,55 +68,9 @@ pub struct Manifest {
     pub probe: Option<Probe>,
 }
 
-/// A function's limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// All linear memories and tables of a guest together: 1 to 16,384 MiB; 256 by default.
-    pub memory_megabytes: u64,
-    /// An attempt's time, waiting in host calls included: 1 to 604,800 s; 900 by default.
-    pub wall_secs: u64,
-    /// What an attempt's log keeps: 1 to 4,096 KiB; 256 by default.
-    pub log_kilobytes: u64,
-    /// What one host call may carry into the host: 1 to 512 MiB; 64 by default.
-    pub hostcall_megabytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { memory_megabytes: 256, wall_secs: 900, log_kilobytes: 256, hostcall_megabytes: 64 }
-    }
-}
-
-impl Limits {
-    /// All memories together, in bytes.
-    pub fn memory_bytes(&self) -> usize {
-        bytes(self.memory_megabytes, 1 << 20)
-    }
-
-    /// An attempt's time.
-    pub fn wall(&self) -> Duration {
-        Duration::from_secs(self.wall_secs)
-    }
-
-    /// What an attempt's log keeps, in bytes.
-    pub fn log_bytes(&self) -> usize {
-        bytes(self.log_kilobytes, 1 << 10)
-    }
-
-    /// What one host call may carry, in bytes.
-    pub fn hostcall_bytes(&self) -> usize {
-        bytes(self.hostcall_megabytes, 1 << 20)
-    }
-}
-
 /// What is as it is by default is left out, so that versions of before keep their ids.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-fn bytes(count: u64, unit: u64) -> usize {
-    usize::try_from(count.saturating_mul(unit)).unwrap_or(usize::MAX)
 }
 
 /// What happens after an attempt that failed or trapped.
@@ -211,11 +158,8 @@ impl Manifest {
     /// [`ManifestError::OutOfRange`] for the first value that is.
     pub fn check(&self) -> Result<(), ManifestError> {
         check_name("name", &self.name)?;
-        let Limits { memory_megabytes, wall_secs, log_kilobytes, hostcall_megabytes } = self.limits;
-        within("limits.memory_megabytes", memory_megabytes, 1, MEMORY_MAX_MEGABYTES)?;
-        within("limits.wall_secs", wall_secs, 1, WALL_MAX_SECS)?;
-        within("limits.log_kilobytes", log_kilobytes, 1, LOG_MAX_KILOBYTES)?;
-        within("limits.hostcall_megabytes", hostcall_megabytes, 1, HOSTCALL_MAX_MEGABYTES)?;
+        self.limits.check()?;
+        self.check_cpu()?;
         let Retry { attempts, base_secs, cap_secs, age_secs } = self.retry;
         within("retry.attempts", attempts.into(), 1, ATTEMPTS_MAX.into())?;
         within("retry.base_secs", base_secs, 0, BACKOFF_MAX_SECS)?;
@@ -247,6 +191,17 @@ impl Manifest {
             probe.check()?;
         }
         triggers::check(&self.triggers)
+    }
+
+    /// Of requests that an instance serves at once, nobody can tell which computed.
+    fn check_cpu(&self) -> Result<(), ManifestError> {
+        match self.limits.cpu_ms {
+            Some(limit) if 1 < self.http.concurrency => {
+                let wanted = "left out where http.concurrency is more than 1";
+                Err(out_of_range("limits.cpu_ms", limit.to_string(), wanted))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -310,6 +265,18 @@ mod tests {
         for (rest, wanted) in [
             ("[limits]\nmemory_megabytes = 0", "limits.memory_megabytes is 0, must be 1 to 16384"),
             ("[limits]\nwall_secs = 700000", "limits.wall_secs is 700000, must be 1 to 604800"),
+            ("[limits]\ntable_elements = 0", "limits.table_elements is 0, must be 1 to 3200000"),
+            ("[limits]\nhandles = 100000", "limits.handles is 100000, must be 1 to 65536"),
+            ("[limits]\ncpu_ms = 0", "limits.cpu_ms is 0, must be 1 to 604800000"),
+            (
+                "[limits]\ncpu_ms = 5\n[http]\nconcurrency = 2",
+                "limits.cpu_ms is 5, must be left out where http.concurrency is more than 1",
+            ),
+            ("[limits]\noutbound_calls = 0", "limits.outbound_calls is 0, must be 1 to 100000"),
+            (
+                "[limits]\nlog_kilobytes_per_sec = 0",
+                "limits.log_kilobytes_per_sec is 0, must be 1 to 65536",
+            ),
             ("[limits]\nlog_kilobytes = 5000", "limits.log_kilobytes is 5000, must be 1 to 4096"),
             ("[retry]\nattempts = 0", "retry.attempts is 0, must be 1 to 100"),
             ("[retry]\nbase_secs = 9\ncap_secs = 3", "retry.cap_secs is 3, must be 9 to 86400"),

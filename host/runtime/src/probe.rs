@@ -140,7 +140,7 @@ async fn try_out(shared: &Shared, version: Arc<Version>) -> Result<(), String> {
 
 /// The reason, with the end of what the guest wrote.
 fn told(log: &AttemptLog, reason: &str) -> String {
-    let lines = log.take();
+    let lines = log.take(None);
     let mut text = reason.to_owned();
     for line in lines.iter().skip(lines.len().saturating_sub(LINES_TOLD)) {
         text.push_str("; ");

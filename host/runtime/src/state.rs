@@ -8,17 +8,17 @@ use backlot_storage::guest::{StorageCtx, StorageView};
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
 use crate::context::{Caller, ContextView};
+use crate::engine::Engine;
 use crate::http::{Outbound, Output, Source};
 use crate::limiter::Limiter;
+use crate::limits::Limits;
 use crate::logs::AttemptLog;
-
-/// Most handles that a guest may hold at once: readers, writers, sessions, streams, pollables.
-pub(crate) const HANDLES_MAX: usize = 1_024;
 
 /// Most random bytes of one call.
 const RANDOM_MAX_BYTES: u64 = 64 << 10;
@@ -69,11 +69,23 @@ pub(crate) fn http() -> WasiHttpCtx {
     http
 }
 
-/// A table for handles, with its bound.
-pub(crate) fn handles() -> ResourceTable {
+/// A table for the host's handles: readers, writers, sessions, streams, pollables.
+pub(crate) fn handles(limits: &Limits) -> ResourceTable {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES_MAX);
+    table.set_max_capacity(limits.handles());
     table
+}
+
+/// A store that holds its guest to the function's limits and lets others have their turn.
+pub(crate) fn store(engine: &Engine, state: GuestState, limits: &Limits) -> Store<GuestState> {
+    let mut store = Store::new(engine.wasmtime(), state);
+    store.limiter(|state| &mut state.limiter);
+    store.epoch_deadline_async_yield_and_update(1);
+    store.set_epoch_deadline(1);
+    store.set_hostcall_fuel(limits.hostcall_bytes());
+    // Counts the guest's own resources, which our table does not.
+    store.set_max_component_handles(limits.handles());
+    store
 }
 
 /// WASI for an HTTP guest: as [`wasi`], but with clocks that go and randomness that nobody knows.

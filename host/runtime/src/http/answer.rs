@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -36,6 +37,7 @@ use super::progress::Progress;
 use super::routes::Routed;
 use crate::engine::AtWork;
 use crate::functions::Version;
+use crate::meter::{Metered, OutOfCpu};
 use crate::runtime::Shared;
 use crate::trap;
 
@@ -60,8 +62,9 @@ pub struct HttpFunctions {
     shared: Arc<Shared>,
 }
 
-/// A guest at work for a request, up to its end. It was told of as far as it matters.
-type Guest = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
+/// A guest at work for a request, up to its end, with the instance if it may be used again. Why it
+/// was ended was told as far as it matters.
+type Guest = Pin<Box<dyn Future<Output = Result<Option<Instance>, End>> + Send>>;
 
 impl HttpFunctions {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -120,13 +123,19 @@ impl HttpFunctions {
         let tally = Tally { counters: handler.counters.clone(), trial, started, end: None };
         let (sender, mut head) = oneshot::channel();
         let deadline = started + settings.timeout();
-        let (shared, version_of_guest) = (self.shared.clone(), version.clone());
+        let shared = self.shared.clone();
         let mut guest: Guest = if handler.crowded() {
             progress.hold(places);
             let (answer, progress) = (sender, progress.clone());
-            Box::pin(join_crowd(shared, version_of_guest, request, answer, progress, deadline))
+            Box::pin(join_crowd(shared, version.clone(), request, answer, progress, deadline))
         } else {
-            Box::pin(run(shared, version_of_guest, request, sender, progress.clone(), places))
+            let cpu = handler.profile.limits.cpu();
+            let guest = run(shared, version.clone(), request, sender, progress.clone(), places);
+            if cpu == Duration::MAX {
+                Box::pin(guest)
+            } else {
+                Box::pin(metered(guest, version.clone(), progress.clone()))
+            }
         };
         let mut alarm = pin!(sleep_until(deadline));
         let mut answer = None;
@@ -149,14 +158,22 @@ impl HttpFunctions {
         })
         .await;
         let answer = answer.or_else(|| head.try_recv().ok().flatten());
-        let call = Call { handler, tally, progress };
+        let call = Call { handler, tally, progress: progress.clone() };
         match (reached, answer) {
             (Reached::Deadline, _) => call.refused(End::TimedOut),
             (Reached::End(Err(end)), _) => call.refused(end),
             (_, None) => call.refused(End::Failed),
             (_, Some(Err(err))) => call.gave_up(&err),
-            (Reached::End(Ok(())), Some(Ok(answer))) => call.whole(answer, deadline),
-            (Reached::Head, Some(Ok(answer))) => call.streamed(answer, guest, deadline),
+            (Reached::End(Ok(instance)), Some(Ok(answer))) => {
+                if let Some(instance) = instance {
+                    keep(&self.shared, &version, instance);
+                }
+                call.whole(answer, deadline)
+            }
+            (Reached::Head, Some(Ok(answer))) => {
+                let guest = until(guest, deadline, progress, self.shared.clone(), version.clone());
+                call.streamed(answer, guest, deadline)
+            }
         }
     }
 
@@ -179,7 +196,7 @@ impl HttpFunctions {
 /// How far a request got before it needs a decision.
 enum Reached {
     /// The guest ended.
-    End(Result<(), End>),
+    End(Result<Option<Instance>, End>),
     /// The guest gave the head of its answer, and goes on.
     Head,
     Deadline,
@@ -192,7 +209,7 @@ struct Places {
     _at_work: AtWork,
 }
 
-/// Answer one request with an instance, which is kept if it may serve more.
+/// Answer one request with an instance.
 async fn run(
     shared: Arc<Shared>,
     version: Arc<Version>,
@@ -200,7 +217,7 @@ async fn run(
     answer: AnswerTo,
     progress: Arc<Progress>,
     _places: Places,
-) -> Result<(), End> {
+) -> Result<Option<Instance>, End> {
     let Some(handler) = &version.http else { return Err(End::Failed) };
     let instance = match handler.take_idle() {
         Some(instance) => Ok(instance),
@@ -219,10 +236,34 @@ async fn run(
         report(handler, &err, instance.refusal().as_deref());
         return Err(End::Failed);
     }
-    if !version.superseded.is_cancelled() && handler.keep(instance, &shared.http.idle_places) {
+    Ok(Some(instance))
+}
+
+/// A guest that is ended when it has computed for too long.
+async fn metered(
+    guest: impl Future<Output = Result<Option<Instance>, End>>,
+    version: Arc<Version>,
+    progress: Arc<Progress>,
+) -> Result<Option<Instance>, End> {
+    let limits = version.manifest.limits;
+    let mut guest = Metered::new(guest, limits.cpu());
+    (&mut guest).await.unwrap_or_else(|OutOfCpu| {
+        // Before the guest is torn down, and its half of the answer's body with it.
+        progress.fail(End::TimedOut);
+        let (function, version, limit_ms) = (version.function(), version.id(), limits.cpu_ms);
+        tracing::warn!(function, version, limit_ms, "an HTTP guest was ended at its CPU limit");
+        Err(End::TimedOut)
+    })
+}
+
+/// Keep an instance that has answered, if it may answer more.
+fn keep(shared: &Shared, version: &Arc<Version>, instance: Instance) {
+    if let Some(handler) = &version.http
+        && !version.superseded.is_cancelled()
+        && handler.keep(instance, &shared.http.idle_places)
+    {
         tokio::spawn(look_after_idle(version.clone()));
     }
-    Ok(())
 }
 
 /// Answer one request among others in the same instance.
@@ -233,7 +274,7 @@ async fn join_crowd(
     mut answer: AnswerTo,
     progress: Arc<Progress>,
     deadline: Instant,
-) -> Result<(), End> {
+) -> Result<Option<Instance>, End> {
     let Some(handler) = &version.http else { return Err(End::Failed) };
     for _ in 0..CROWDS_TRIED {
         let (jobs, seat, new) = handler.crowds.seat(handler);
@@ -250,7 +291,7 @@ async fn join_crowd(
             Err(mpsc::error::SendError(job)) => Ok(Handled::NotBegun(job.request, job.answer)),
         };
         match not_begun {
-            Ok(Handled::Done) => return Ok(()),
+            Ok(Handled::Done) => return Ok(None),
             Ok(Handled::NotBegun(again, to)) => (request, answer) = (again, to),
             Err(oneshot::Canceled) => break,
         }
@@ -362,13 +403,13 @@ impl Call<'_> {
     fn streamed(
         self,
         answer: Response<WasiBody>,
-        guest: Guest,
+        guest: impl Future<Output = ()> + Send + 'static,
         deadline: Instant,
     ) -> Response<AnswerBody> {
         if answer.status().is_informational() {
             return self.refused(End::Failed);
         }
-        let guest = tokio::spawn(until(guest, deadline, self.progress.clone()));
+        let guest = tokio::spawn(guest);
         self.stream(answer, VecDeque::new(), Some(guest.abort_handle()), deadline)
     }
 
@@ -399,10 +440,19 @@ impl Call<'_> {
 }
 
 /// Run the guest to its end, or end it at its deadline.
-async fn until(mut guest: Guest, deadline: Instant, progress: Arc<Progress>) {
+async fn until(
+    mut guest: Guest,
+    deadline: Instant,
+    progress: Arc<Progress>,
+    shared: Arc<Shared>,
+    version: Arc<Version>,
+) {
     tokio::select! {
-        // What it has to say it has said.
-        _ended = &mut guest => {}
+        ended = &mut guest => {
+            if let Ok(Some(instance)) = ended {
+                keep(&shared, &version, instance);
+            }
+        }
         () = sleep_until(deadline) => progress.fail(End::TimedOut),
     }
 }

@@ -59,7 +59,7 @@ pub struct HttpCounts {
     pub answered: [u64; 4],
     /// The guest trapped, or gave no answer.
     pub failed: u64,
-    /// The guest took longer than `http.timeout_secs`.
+    /// The guest took longer than `http.timeout_secs`, or computed longer than `limits.cpu_ms`.
     pub timed_out: u64,
     /// The client went away before the end of the answer.
     pub gone: u64,

@@ -11,7 +11,6 @@ use super::counters::Counters;
 use super::crowd::Crowds;
 use super::instance::Instance;
 use super::profile::Profile;
-use crate::manifest::Manifest;
 use crate::state::GuestState;
 
 /// A version's component, ready to answer requests.
@@ -42,11 +41,11 @@ struct Idle {
 }
 
 impl HttpHandler {
-    pub(crate) fn new(pre: ProxyPre<GuestState>, manifest: &Manifest, version: &str) -> Self {
-        let requests_max = usize::try_from(manifest.http.requests_max).unwrap_or(usize::MAX);
+    pub(crate) fn new(pre: ProxyPre<GuestState>, profile: Profile) -> Self {
+        let requests_max = usize::try_from(profile.settings.requests_max).unwrap_or(usize::MAX);
         Self {
             pre,
-            profile: Arc::new(Profile::new(manifest, version)),
+            profile: Arc::new(profile),
             slots: Arc::new(Semaphore::new(requests_max)),
             counters: Arc::default(),
             crowds: Crowds::default(),

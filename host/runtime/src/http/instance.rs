@@ -50,7 +50,8 @@ impl<'a> Guest<'a> {
         answer: AnswerTo,
     ) -> wasmtime::Result<impl Future<Output = wasmtime::Result<bool>> + 'a> {
         let prepared = self.accessor.with(|mut store| {
-            let store = store.as_context_mut();
+            let mut store = store.as_context_mut();
+            store.data_mut().outbound.start_request();
             Prepared::new(store, self.proxy, request, GuestState::http, answer)
         })?;
         // Deadlines are kept by whoever polls the store: in here they would not be seen while the
@@ -72,9 +73,9 @@ impl Instance {
         let env = profile.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let on_denied = &profile.on_denied;
         let state = GuestState {
-            table: state::handles(),
+            table: state::handles(&profile.limits),
             wasi: state::wasi_of_request(env, &output),
-            limiter: Limiter::new(profile.limits.memory_bytes()),
+            limiter: Limiter::new(profile.limits.memory_bytes(), profile.limits.table_elements()),
             storage: StorageCtx::without_invocation(
                 shared.store.clone(),
                 profile.function.clone(),
@@ -87,13 +88,14 @@ impl Instance {
                 EncodingCtx::denied(on_denied.clone())
             },
             http: state::http(),
-            outbound: Outbound::new(profile.hosts.clone(), on_denied.clone()),
+            outbound: Outbound::new(
+                profile.hosts.clone(),
+                profile.limits.outbound_calls,
+                on_denied.clone(),
+            ),
             caller: Caller::Request(RequestCtx::new(profile.clone(), shared.ledger.clone())),
         };
-        let mut store = Store::new(shared.http.engine.wasmtime(), state);
-        store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_epoch_deadline(1);
+        let mut store = state::store(&shared.http.engine, state, &profile.limits);
         let proxy = handler.pre.instantiate_async(&mut store).await?;
         Ok(Self { store, proxy, output, served: 0 })
     }

@@ -56,13 +56,35 @@ type Answered = Result<(Response<WasiBody>, Io), Error>;
 pub(crate) struct Outbound {
     grants: Arc<[HttpGrant]>,
     on_denied: OnDenied,
+    calls_max: u64,
+    calls_left: u64,
     /// Made with the first request: most guests send none.
     open: Option<Arc<Semaphore>>,
 }
 
 impl Outbound {
-    pub(crate) fn new(grants: Arc<[HttpGrant]>, on_denied: OnDenied) -> Self {
-        Self { grants, on_denied, open: None }
+    pub(crate) fn new(grants: Arc<[HttpGrant]>, calls_max: u64, on_denied: OnDenied) -> Self {
+        Self { grants, on_denied, calls_max, calls_left: calls_max, open: None }
+    }
+
+    /// The instance answers another request: it may send as many again.
+    pub(crate) fn start_request(&mut self) {
+        self.calls_left = self.calls_max;
+    }
+
+    /// One request more.
+    fn count(&mut self) -> Result<(), Error> {
+        match self.calls_left.checked_sub(1) {
+            Some(left) => {
+                self.calls_left = left;
+                Ok(())
+            }
+            None => {
+                let limit = self.calls_max;
+                (self.on_denied)(&format!("over the limit of {limit} requests (outbound_calls)"));
+                Err(Error::ConnectionLimitReached)
+            }
+        }
     }
 
     /// Where the request may go, if anywhere.
@@ -91,10 +113,12 @@ impl WasiHttpHooks for Outbound {
         _read: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answered> + Send> {
         let target = self.target(&request);
+        let counted = self.count();
         let open = self.open.get_or_insert_with(|| Arc::new(Semaphore::new(OPEN_MAX)));
         let permit = open.clone().try_acquire_owned();
         Box::new(async move {
             let target = target?;
+            counted?;
             let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
             send(target, request, Timeouts::of(options), permit).await
         })

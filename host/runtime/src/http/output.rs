@@ -82,7 +82,7 @@ impl Inner {
 
     /// At most a line's length.
     fn append(&mut self, source: Source, text: &[u8]) {
-        let kept = text.len().min(self.left_bytes);
+        let kept = self.profile.log_rate.take(text.len().min(self.left_bytes));
         self.left_bytes -= kept;
         self.dropped_bytes += (text.len() - kept) as u64;
         if LINE_MAX_BYTES < self.partial(source).len() + kept {

@@ -7,7 +7,9 @@ use super::grant::HttpGrant;
 use super::outbound::OnDenied;
 use super::settings::Http;
 use crate::grants::StorageGrant;
-use crate::manifest::{Limits, Manifest};
+use crate::limits::Limits;
+use crate::log_rate::LogRate;
+use crate::manifest::Manifest;
 
 /// A version, as its HTTP guests know it.
 pub(crate) struct Profile {
@@ -16,6 +18,7 @@ pub(crate) struct Profile {
     pub(crate) version: String,
     pub(crate) settings: Http,
     pub(crate) limits: Limits,
+    pub(crate) log_rate: Arc<LogRate>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) storage: Arc<[StorageGrant]>,
     pub(crate) hosts: Arc<[HttpGrant]>,
@@ -25,12 +28,13 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
-    pub(crate) fn new(manifest: &Manifest, version: &str) -> Self {
+    pub(crate) fn new(manifest: &Manifest, version: &str, log_rate: Arc<LogRate>) -> Self {
         Self {
             function: manifest.name.as_str().into(),
             version: version.to_owned(),
             settings: manifest.http,
             limits: manifest.limits,
+            log_rate,
             env: manifest.env.clone(),
             storage: manifest.grants.storage.clone().into(),
             hosts: manifest.grants.http.clone().into(),

@@ -10,8 +10,9 @@ use crate::support::{Host, next};
 
 #[tokio::test]
 async fn a_parent_is_parked_while_its_children_run_and_starts_each_once() {
-    let host = Host::start().await;
-    let ended = host.invoke("sum 10").await;
+    let host = Host::with(|config, _| config.child_workers = 1).await;
+    // Half a second at least: the parent waits long before that.
+    let ended = host.invoke("sum-slow 10 50").await;
     assert_eq!(ended.result.as_deref(), Some(b"285".as_slice()), "{:?}", ended.reason);
     let attempts = host.ledger.attempts(&ended.id).await.unwrap();
     let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome.unwrap()).collect();

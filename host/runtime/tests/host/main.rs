@@ -5,6 +5,7 @@ mod deploy;
 mod durable;
 mod effects;
 mod grants;
+mod hostile;
 mod interfaces;
 mod limits;
 mod outcomes;
