@@ -13,6 +13,7 @@ mod feed;
 mod files;
 mod guard;
 mod jobs;
+mod metrics;
 mod pages;
 mod reply;
 mod sse;
@@ -225,6 +226,7 @@ impl Web {
             [Some("favicon.ico"), None, ..] => Ok(assets::favicon()),
             [Some("healthz"), None, ..] => Ok(reply::text("ok\n")),
             [Some("readyz"), None, ..] => api::ready(shared).await,
+            [Some("metrics"), None, ..] => metrics::answer(shared, head).await,
             _ => Err(Fault::not_found("there is no such page")),
         }
     }
