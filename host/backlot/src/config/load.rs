@@ -414,7 +414,7 @@ mod tests {
         );
         assert!(fault("zzz = 1\n", &[]).contains("known here: s3"));
         assert!(fault("s3 = 1\n", &[]).starts_with("E0103 s3 must be a table"));
-        assert_eq!(fault("[s3.tsl]\n", &[]), "E0102 unknown key `tsl` | did you mean `tls`?");
+        assert_eq!(fault("[s3.tlss]\n", &[]), "E0102 unknown key `tlss` | did you mean `tls`?");
         assert_eq!(
             fault("[s3.tls]\ncertificat = \"x\"\n", &[]),
             "E0102 unknown key `certificat` | did you mean `certificate`?"

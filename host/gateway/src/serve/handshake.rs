@@ -60,7 +60,7 @@ async fn encrypt(
 }
 
 async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
-    let text = "this port speaks TLS: ask again with https://\n";
+    let text = "this port speaks TLS: use https:// instead\n";
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{text}",
