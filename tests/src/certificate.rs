@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::CertifiedKey;
+use rcgen::{CertificateParams, DnType, KeyPair};
 
 /// A certificate that is its own authority, for `localhost`, 127.0.0.1 and buckets below
 /// `s3.localhost`.
@@ -21,13 +21,17 @@ impl Certificate {
     /// When they cannot be made or written.
     pub fn write(folder: &Path, name: &str) -> anyhow::Result<Self> {
         let names = ["localhost", "127.0.0.1", "*.s3.localhost"].map(str::to_owned);
-        let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
+        let mut params = CertificateParams::new(names)?;
+        // Clients that trust several look for them by this name.
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?;
         let paths = Self {
             certificate: folder.join(format!("{name}.pem")),
             key: folder.join(format!("{name}.key")),
         };
-        fs::write(&paths.certificate, cert.pem())?;
-        fs::write(&paths.key, signing_key.serialize_pem())?;
+        fs::write(&paths.certificate, certificate.pem())?;
+        fs::write(&paths.key, key.serialize_pem())?;
         Ok(paths)
     }
 

@@ -46,7 +46,7 @@ fn sockets_that_are_no_use_are_refused_by_name() {
         (&["https=tcp"][..], "there is none of the name \"https\""),
         (&["=tcp"], "there is none of the name \"\""),
         (&["s3=tcp", "s3=tcp"], "there are two of the name \"s3\""),
-        (&["s3=bound"], "not a socket that listens"),
+        (&["s3=bound"], "it does not listen"),
         (&["http=udp"], "\"http\""),
         (&["http=tcp", "functions=unix"], "\"functions\""),
         (&["functions=file"], "is not a socket"),

@@ -48,7 +48,7 @@ fn listener(handed: &mut ListenFd, index: usize, name: &str) -> Result<TcpListen
     let listener = listener.ok_or_else(|| bad("it is gone".to_owned()))?;
     match SockRef::from(&listener).is_listener() {
         Ok(true) => {}
-        Ok(false) => return Err(bad("it is a connection, not a socket that listens".to_owned())),
+        Ok(false) => return Err(bad("it does not listen".to_owned())),
         Err(err) => return Err(bad(err.to_string())),
     }
     // Asked of the service manager too, by most units; tokio needs it.

@@ -8,11 +8,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use http::Uri;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -113,18 +114,20 @@ impl Trust {
             Self::Configured(path) => {
                 let certificate = certificates(path)?.into_iter().next();
                 let certificate = certificate.ok_or_else(|| empty(path))?;
-                Arc::new(Pinned { certificate, provider })
+                Arc::new(Known { certificates: vec![certificate], authorities: None, provider })
             }
             Self::Authorities => {
                 let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
                 by_authorities(roots, provider)?
             }
             Self::File(path) => {
+                let certificates = certificates(path)?;
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|err| unusable(path, &err))?;
+                for certificate in &certificates {
+                    roots.add(certificate.clone()).map_err(|err| unusable(path, &err))?;
                 }
-                by_authorities(roots, provider)?
+                let authorities = Some(by_authorities(roots, provider.clone())?);
+                Arc::new(Known { certificates, authorities, provider })
             }
         };
         let config = builder.dangerous().with_custom_certificate_verifier(verifier);
@@ -155,26 +158,42 @@ fn unusable(path: &Path, reason: &dyn fmt::Display) -> io::Error {
     io::Error::other(format!("{} cannot be used: {reason}", path.display()))
 }
 
-/// Takes one certificate: that its holder has the key is checked as ever.
+/// Takes certificates that somebody named. That the peer has the key is checked as ever.
 #[derive(Debug)]
-struct Pinned {
-    certificate: CertificateDer<'static>,
+struct Known {
+    certificates: Vec<CertificateDer<'static>>,
+    /// Who decides about all others; then the name is checked of these too. Needed because a
+    /// certificate that is its own authority is not one that an authority made.
+    authorities: Option<Arc<dyn ServerCertVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for Known {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if *end_entity == self.certificate {
-            return Ok(ServerCertVerified::assertion());
+        let known = self.certificates.iter().any(|certificate| certificate == end_entity);
+        match &self.authorities {
+            None if known => Ok(ServerCertVerified::assertion()),
+            None => Err(rustls::CertificateError::ApplicationVerificationFailure.into()),
+            Some(_) if known => {
+                let certificate = ParsedCertificate::try_from(end_entity)?;
+                verify_server_name(&certificate, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Some(authorities) => authorities.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
         }
-        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
     }
 
     fn verify_tls12_signature(
