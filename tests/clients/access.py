@@ -11,6 +11,7 @@ from botocore.auth import S3SigV4QueryAuth
 from harness import (
     ENDPOINT,
     READY,
+    SCHEME,
     AWSRequest,
     Credentials,
     an_hour_ago,
@@ -133,7 +134,7 @@ def test_headers_in_presigned_queries(bucket):
 def test_virtual_hosts(bucket):
     """The bucket in the host name; resolved here, because names below localhost may not be."""
     host, port = READY["s3"].rsplit(":", 1)
-    hosted = client(endpoint=f"http://s3.localhost:{port}", addressing="virtual")
+    hosted = client(endpoint=f"{SCHEME}://s3.localhost:{port}", addressing="virtual")
     original = socket.getaddrinfo
     asked = []
 

@@ -7,6 +7,7 @@ function called `test_*` in the order of the file, each with a bucket of its own
 import contextlib
 import datetime
 import json
+import os
 import pathlib
 import sys
 import time
@@ -25,7 +26,8 @@ from botocore.exceptions import ClientError
 with open(sys.argv[1], encoding="utf-8") as file:
     READY = json.load(file)
 PROGRAM = pathlib.Path(sys.argv[0]).stem
-ENDPOINT = f"http://{READY['s3']}"
+SCHEME = os.environ.get("BACKLOT_TEST_SCHEME", "http")
+ENDPOINT = f"{SCHEME}://{READY['s3']}"
 
 
 def client(access_key=None, secret_key=None, endpoint=None, addressing="path", **config):

@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::stdout;
 
 /// Two more users than the first, and a base domain, as the programs expect them.
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [s3]
 base_domain = "s3.localhost"
 

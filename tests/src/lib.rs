@@ -2,6 +2,7 @@
 //! films made by ffmpeg.
 #![allow(clippy::indexing_slicing, reason = "in a test a panic is the failure it should be")]
 
+pub mod certificate;
 pub mod clients;
 pub mod film;
 pub mod mount;

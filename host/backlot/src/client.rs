@@ -1,9 +1,9 @@
 //! Requests to a running server.
 
+mod endpoint;
 mod stream;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,6 +21,9 @@ use crate::config::{self, Config};
 use crate::fault::Fault;
 use crate::{node, token};
 
+use endpoint::{Trust, silent, unreachable};
+
+pub(crate) use endpoint::Endpoint;
 pub(crate) use stream::Events;
 
 /// Longest wait for a whole answer, and for the head of a stream.
@@ -36,7 +38,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 
 /// A server, and what changes of it need.
 pub(crate) struct Client {
-    address: SocketAddr,
+    endpoint: Endpoint,
+    trust: Trust,
     flags: ConfigFlags,
     token: Option<String>,
     patience: Duration,
@@ -68,11 +71,16 @@ impl Client {
             data: data.map(Path::to_owned),
             ..ConfigFlags::default()
         };
-        let address = match server.http {
-            Some(address) => address,
-            None => configured(&flags)?.http.address,
+        let named = server.ca.clone().map_or(Trust::Authorities, Trust::File);
+        let (endpoint, trust) = match &server.http {
+            Some(endpoint) => (endpoint.clone(), named),
+            None => {
+                let http = configured(&flags)?.http;
+                let endpoint = Endpoint::new(http.address, http.tls.is_some());
+                (endpoint, http.tls.map_or(named, |tls| Trust::Configured(tls.certificate)))
+            }
         };
-        Ok(Self { address, flags, token: server.token.clone(), patience: ANSWER_MAX })
+        Ok(Self { endpoint, trust, flags, token: server.token.clone(), patience: ANSWER_MAX })
     }
 
     /// The same, which waits so long for an answer.
@@ -121,7 +129,7 @@ impl Client {
         let request = self.request(Method::GET, path, None)?;
         let (response, driver) = self.send(request).await?;
         if response.status() == StatusCode::OK {
-            return Ok(Events::new(self.address, response.into_body(), driver));
+            return Ok(Events::new(self.endpoint.clone(), response.into_body(), driver));
         }
         Err(match self.read(response).await {
             Err(fault) => fault,
@@ -142,7 +150,7 @@ impl Client {
         change: Option<(&str, Bytes)>,
     ) -> Result<Request<Full<Bytes>>, Fault> {
         let mut request =
-            Request::builder().method(method).uri(path).header("host", self.address.to_string());
+            Request::builder().method(method).uri(path).header("host", self.endpoint.to_string());
         let mut body = Bytes::new();
         if let Some((token, bytes)) = change {
             request = request
@@ -160,7 +168,7 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Fault> {
         let sent = async {
-            let stream = TcpStream::connect(self.address).await?;
+            let stream = self.endpoint.connect(&self.trust).await?;
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             // What goes wrong on the connection is told where the answer is read.
@@ -168,8 +176,8 @@ impl Client {
             Ok::<_, BoxError>((sender.send_request(request).await?, driver))
         };
         match time::timeout(self.patience, sent).await {
-            Ok(sent) => sent.map_err(|err| unreachable(self.address, &err)),
-            Err(_) => Err(unreachable(self.address, &self.no_answer())),
+            Ok(sent) => sent.map_err(|err| unreachable(&self.endpoint, err.as_ref())),
+            Err(_) => Err(silent(&self.endpoint, &self.no_answer())),
         }
     }
 
@@ -177,8 +185,8 @@ impl Client {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
         let body = match time::timeout(self.patience, body).await {
-            Ok(body) => body.map_err(|err| unreachable(self.address, &err))?.to_bytes(),
-            Err(_) => return Err(unreachable(self.address, &self.no_answer())),
+            Ok(body) => body.map_err(|err| unreachable(&self.endpoint, &*err))?.to_bytes(),
+            Err(_) => return Err(silent(&self.endpoint, &self.no_answer())),
         };
         match serde_json::from_slice::<Value>(&body) {
             Ok(value) if status.is_success() => Ok(value),
@@ -190,8 +198,8 @@ impl Client {
     fn not_backlot(&self, status: StatusCode) -> Fault {
         Fault::new(
             "E0502",
-            format!("what answers at {} is not Backlot ({status})", self.address),
-            "name the address of the HTTP side with --http",
+            format!("what answers at {} is not Backlot ({status})", self.endpoint),
+            "name the address of the HTTP side with --http, as https://NAME:PORT if it speaks TLS",
         )
     }
 
@@ -246,12 +254,4 @@ fn refusal(status: StatusCode, answer: &Value) -> Fault {
             Fault::new("E0502", format!("the server answered {status}: {reason}"), "try again")
         }
     }
-}
-
-fn unreachable(server: SocketAddr, reason: &dyn std::fmt::Display) -> Fault {
-    Fault::new(
-        "E0501",
-        format!("no server answers at {server}: {reason}"),
-        "start one with `backlot serve`, or name its address with --http",
-    )
 }

@@ -42,6 +42,15 @@ pub(crate) struct S3 {
     pub(crate) requests_max: usize,
     pub(crate) body_megabytes_max: u64,
     pub(crate) drain_secs: u64,
+    pub(crate) tls: Option<Tls>,
+}
+
+/// Where a listener's certificate is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -53,6 +62,7 @@ pub(crate) struct Http {
     pub(crate) connections_max: usize,
     pub(crate) requests_max: usize,
     pub(crate) drain_secs: u64,
+    pub(crate) tls: Option<Tls>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -66,6 +76,7 @@ pub(crate) struct Functions {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) compile_secs: u64,
     pub(crate) compile_megabytes: u64,
+    pub(crate) tls: Option<Tls>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

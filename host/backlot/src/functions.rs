@@ -106,6 +106,13 @@ fn page(function: &Value) -> String {
             page += &format!("  {side:<9} {}\n", figures_line(figures));
         }
     }
+    let http = list(function, "http");
+    if !http.is_empty() {
+        page += "\nHTTP requests since each version was loaded\n";
+    }
+    for counts in http {
+        page += &format!("  {:<12} {}\n", version(counts, "/version"), counts_line(counts));
+    }
     let decisions = list(function, "decisions");
     if !decisions.is_empty() {
         page += "\nDecisions\n";
@@ -133,6 +140,32 @@ fn figures_line(figures: &Value) -> String {
         number("traps"),
         number("p99_ms")
     )
+}
+
+fn counts_line(counts: &Value) -> String {
+    let number = |path: &str| counts.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    let mut line = format!("{} requests", number("/requests"));
+    for (path, what) in [
+        ("/answered/2xx", "2xx"),
+        ("/answered/3xx", "3xx"),
+        ("/answered/4xx", "4xx"),
+        ("/answered/5xx", "5xx"),
+        ("/failed", "failed"),
+        ("/timed_out", "timed out"),
+        ("/too_long", "too long"),
+        ("/gone", "given up by the client"),
+        ("/refused", "refused besides"),
+    ] {
+        if number(path) != 0 {
+            line += &format!(", {} {what}", number(path));
+        }
+    }
+    for (path, what) in [("/p50_ms", "p50"), ("/p99_ms", "p99")] {
+        if let Some(millis) = counts.pointer(path).and_then(Value::as_f64) {
+            line += &format!(", {what} {millis:.1} ms");
+        }
+    }
+    line
 }
 
 pub(crate) fn versions(args: FunctionArgs) -> Result<Done, Fault> {
@@ -246,6 +279,15 @@ mod tests {
                 "live": { "calls": 90, "errors": 1, "traps": 0, "p99_ms": 7 },
                 "canary": { "calls": 3, "errors": 0, "traps": 3, "p99_ms": 8 },
             },
+            "http": [
+                {
+                    "version": "0123456789abcdef", "requests": 12,
+                    "answered": { "2xx": 10, "3xx": 0, "4xx": 0, "5xx": 1 }, "failed": 1,
+                    "timed_out": 0, "gone": 0, "too_long": 0, "refused": 2,
+                    "p50_ms": 0.75, "p99_ms": 8.0,
+                },
+                { "version": "fedcba9876543210", "requests": 0, "p50_ms": null },
+            ],
             "decisions": [{
                 "time": "2026-03-01T10:00:00Z", "what": "rolled-back", "version": "abcdef",
                 "by": "watchdog", "details": { "reason": "3 of 3 calls trapped" },
@@ -253,6 +295,9 @@ mod tests {
         });
         let page = page(&function);
         assert!(page.contains("  canary    3 calls, 0 failed, 3 trapped, p99 8 ms\n"), "{page}");
+        let line = "0123456789ab 12 requests, 10 2xx, 1 5xx, 1 failed, 2 refused besides, \
+            p50 0.8 ms, p99 8.0 ms\n  fedcba987654 0 requests\n";
+        assert!(page.contains(line), "{page}");
         let line = "2026-03-01 10:00:00  rolled-back abcdef       by watchdog: 3 of 3 calls";
         assert!(page.contains(line), "{page}");
     }

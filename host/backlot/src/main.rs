@@ -2,6 +2,7 @@
 
 mod answers;
 mod cancel;
+mod certificates;
 mod cli;
 mod client;
 mod compile;
@@ -9,6 +10,7 @@ mod config;
 mod credentials;
 mod dead_letters;
 mod deploy;
+mod doors;
 mod each;
 mod encode;
 mod events;
@@ -29,6 +31,7 @@ mod runs;
 mod select;
 mod serve;
 mod signals;
+mod sockets;
 mod token;
 mod tokens;
 

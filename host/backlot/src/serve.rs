@@ -1,7 +1,5 @@
 //! `backlot serve`: the server, from an empty folder to a drained stop.
 
-use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,13 +10,14 @@ use backlot_gateway::web::{self, AdminToken, Web, WebConfig};
 use backlot_ledger::{Backlog, Retention};
 use backlot_runtime::{COMPONENT_MAX_BYTES, CompileLimits, TrustRule};
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::cli::ServeArgs;
 use crate::config::{self, Access, Config, LogFormat};
 use crate::credentials::{self, Credentials};
+use crate::doors::{self, Url};
 use crate::fault::Fault;
 use crate::node::{self, Node, Setup};
+use crate::sockets::{self, Sockets};
 use crate::{Done, functions_folder, history, logging, out, signals, token};
 
 /// MiB in bytes.
@@ -27,31 +26,39 @@ const MIB: u64 = 1024 * 1024;
 pub(crate) fn run(args: ServeArgs) -> Result<Done, Fault> {
     let config = config::load(&args.flags)?.config;
     let format = if args.json { LogFormat::Json } else { config.log.format };
+    let sockets = sockets::take()?;
     logging::start(&config.log.level, format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("backlot-io")
         .build()
         .map_err(|err| node::internal("starting threads", &err))?;
-    runtime.block_on(serve_until_stopped(&config, args.ready_file.as_deref(), args.json))
+    runtime.block_on(serve_until_stopped(&config, sockets, args.ready_file.as_deref(), args.json))
 }
 
 async fn serve_until_stopped(
     config: &Config,
+    sockets: Sockets,
     ready_file: Option<&Path>,
     json: bool,
 ) -> Result<Done, Fault> {
     let stop = signals::stop_token()?;
     // Addresses first: a port in use is told at once, not after everything is set up.
-    let s3_listener = bind(config.s3.address, "s3.address", "--s3").await?;
-    let http_listener = bind(config.http.address, "http.address", "--http").await?;
-    let functions_listener =
-        bind(config.functions.address, "functions.address", "--functions").await?;
-    let addresses = Addresses {
-        s3: local(&s3_listener)?,
-        http: local(&http_listener)?,
-        functions: local(&functions_listener)?,
-    };
+    let s3_tls = config.s3.tls.as_ref();
+    let s3_door = doors::open("s3", sockets.s3, config.s3.address, s3_tls, &stop).await?;
+    let http_tls = config.http.tls.as_ref();
+    let http_door = doors::open("http", sockets.http, config.http.address, http_tls, &stop).await?;
+    let functions = &config.functions;
+    let functions_door = doors::open(
+        "functions",
+        sockets.functions,
+        functions.address,
+        functions.tls.as_ref(),
+        &stop,
+    )
+    .await?;
+    let addresses =
+        Addresses { s3: s3_door.url, http: http_door.url, functions: functions_door.url };
 
     let node = Node::open(setup(config)).await?;
     if let Some(folder) = &config.functions.folder {
@@ -76,12 +83,12 @@ async fn serve_until_stopped(
     let front = s3::service(node.store.clone(), users, &settings);
     let web_config = WebConfig {
         hosts: config.http.hosts.clone(),
-        s3_url: format!("http://{}", addresses.s3),
+        s3_url: addresses.s3.to_string(),
         uploads: node::UPLOADS.to_owned(),
         content: node::CONTENT.to_owned(),
         encoder: node::ENCODER.to_owned(),
         token: AdminToken::new(&keys.token, token::path(&config.data).display().to_string()),
-        reads_open: addresses.http.ip().is_loopback(),
+        reads_open: addresses.http.address.ip().is_loopback(),
     };
     let web = Web::new(
         web_config,
@@ -92,9 +99,9 @@ async fn serve_until_stopped(
     );
 
     let s3_served =
-        tokio::spawn(serve(s3_listener, front, s3_limits(config), s3::refuse, stop.clone()));
+        tokio::spawn(serve(s3_door.listener, front, s3_limits(config), s3::refuse, stop.clone()));
     let http_served = tokio::spawn(serve(
-        http_listener,
+        http_door.listener,
         web.clone(),
         http_limits(config),
         web::refuse,
@@ -102,7 +109,7 @@ async fn serve_until_stopped(
     ));
     // On the threads of its guests: a request does not change threads.
     let functions_served = node.runtime.http_threads().spawn(serve(
-        functions_listener,
+        functions_door.listener,
         Functions::new(node.runtime.http()),
         functions_limits(config),
         functions::refuse,
@@ -142,28 +149,9 @@ struct Keys {
 }
 
 struct Addresses {
-    s3: SocketAddr,
-    http: SocketAddr,
-    functions: SocketAddr,
-}
-
-async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Fault> {
-    TcpListener::bind(address).await.map_err(|err| match err.kind() {
-        io::ErrorKind::AddrInUse => Fault::new(
-            "E0301",
-            format!("address {address} is in use by another process"),
-            format!("choose another with {flag} ADDR (or {key} in backlot.toml); port 0 takes a free one"),
-        ),
-        _ => Fault::new(
-            "E0302",
-            format!("address {address} cannot be listened on: {err}"),
-            format!("choose another with {flag} ADDR (or {key} in backlot.toml)"),
-        ),
-    })
-}
-
-fn local(listener: &TcpListener) -> Result<SocketAddr, Fault> {
-    listener.local_addr().map_err(|err| node::internal("asking for an address", &err))
+    s3: Url,
+    http: Url,
+    functions: Url,
 }
 
 fn setup(config: &Config) -> Setup<'_> {
@@ -270,9 +258,9 @@ fn announce(
     let credentials = &keys.first;
     if let Some(path) = ready_file {
         let ready = json!({
-            "s3": addresses.s3.to_string(),
-            "http": addresses.http.to_string(),
-            "functions": addresses.functions.to_string(),
+            "s3": addresses.s3.address.to_string(),
+            "http": addresses.http.address.to_string(),
+            "functions": addresses.functions.address.to_string(),
             "access_key": credentials.access_key,
             "secret_key": credentials.secret_key,
             "admin_token": keys.token,
@@ -288,9 +276,9 @@ fn announce(
     notify(&[sd_notify::NotifyState::Ready]);
     let text = if json {
         let started = json!({
-            "event": "ready", "data": data, "s3": format!("http://{}", addresses.s3),
-            "http": format!("http://{}", addresses.http),
-            "functions": format!("http://{}", addresses.functions),
+            "event": "ready", "data": data, "s3": addresses.s3.to_string(),
+            "http": addresses.http.to_string(),
+            "functions": addresses.functions.to_string(),
             "access_key": credentials.access_key,
             "credentials": data.join(credentials::FILE), "admin_token": data.join(token::FILE),
         });
@@ -316,14 +304,15 @@ fn banner(data: &Path, addresses: &Addresses, credentials: &Credentials) -> Stri
     let token = data.join(token::FILE);
     let (data, secret, token) = (data.display(), secret.display(), token.display());
     let access_key = &credentials.access_key;
+    let (host, ssl) = (s3.address, if s3.tls { "--ssl" } else { "--no-ssl" });
     let (uploads, version) = (node::UPLOADS, env!("CARGO_PKG_VERSION"));
     format!(
         "\
 Backlot {version}
 
-  Watch      http://{http}/
-  Upload     http://{s3}  (S3, bucket `{uploads}`)
-  Functions  http://{functions}/
+  Watch      {http}/
+  Upload     {s3}  (S3, bucket `{uploads}`)
+  Functions  {functions}/
   Data       {data}
   Access key {access_key}
   Secret key in {secret}
@@ -333,10 +322,10 @@ Upload a film with any S3 client; encoding starts by itself:
 
   export AWS_ACCESS_KEY_ID={access_key} AWS_DEFAULT_REGION=us-east-1
   export AWS_SECRET_ACCESS_KEY=$(sed -n 's/^secret_key = \"\\(.*\\)\"$/\\1/p' '{secret}')
-  aws --endpoint-url http://{s3} s3 cp film.mp4 s3://{uploads}/
+  aws --endpoint-url {s3} s3 cp film.mp4 s3://{uploads}/
 
   s3cmd --access_key=$AWS_ACCESS_KEY_ID --secret_key=$AWS_SECRET_ACCESS_KEY \\
-    --no-ssl --host={s3} --host-bucket={s3} put film.mp4 s3://{uploads}/
+    {ssl} --host={host} --host-bucket={host} put film.mp4 s3://{uploads}/
 
 Ctrl-C stops it in good order.
 "

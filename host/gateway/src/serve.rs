@@ -1,4 +1,5 @@
-//! One HTTP/1.1 and h2c listener for every front door: limits, time-outs, admission, drain.
+//! One HTTP/1.1 and HTTP/2 listener for every front door, plain or over TLS: limits, time-outs,
+//! admission, drain.
 //!
 //! A front door is a hyper service that answers every request; this module decides how many
 //! connections and requests there may be, how long a peer may take, and how the whole stops.
@@ -7,6 +8,8 @@
 
 mod body;
 mod connection;
+mod handshake;
+mod tls;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -25,6 +28,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 pub use body::{BodyFault, RequestBody};
+pub use tls::{FILE_BYTES_MAX, Tls, TlsFault, TlsFiles};
 
 /// How long the accept loop rests after `accept` failed (most often: out of file descriptors),
 /// so that it neither spins nor stops.
@@ -43,7 +47,9 @@ pub struct Limits {
     pub requests_max: usize,
     /// Streams at once on one HTTP/2 connection.
     pub streams_per_connection_max: u32,
-    /// From the first byte of a request head (or from accepting the connection) to its last.
+    /// From accepting a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request head (or from the beginning of the connection) to its last.
     pub header_read_timeout: Duration,
     /// How long a connection may stay open without a request.
     pub idle_timeout: Duration,
@@ -76,6 +82,7 @@ impl Default for Limits {
             connections_max: 1_024,
             requests_max: 256,
             streams_per_connection_max: 100,
+            handshake_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             headers_max: 100,
@@ -106,7 +113,8 @@ pub enum Refusal {
 /// Writes the answer for a refusal, in the front door's own format.
 pub type Refuse = fn(Refusal) -> Response<Bytes>;
 
-/// Address of the peer, in the extensions of every request.
+/// Address of the peer, in the extensions of every request. In those of a request over TLS is its
+/// [`http::uri::Scheme`] too, which HTTP/1.1 does not say.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
@@ -117,10 +125,29 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
+/// Where connections come in, and whether they are encrypted.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    /// With a certificate only TLS is spoken, without one none.
+    pub fn new(socket: TcpListener, tls: Option<Arc<Tls>>) -> Self {
+        Self { socket, tls }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(socket: TcpListener) -> Self {
+        Self::new(socket, None)
+    }
+}
+
 /// Serves until `shutdown`, then lets the requests at work finish within
 /// [`Limits::drain_timeout`] and cuts off the rest.
 pub async fn serve<S, B>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     service: S,
     limits: Limits,
     refuse: Refuse,
@@ -136,6 +163,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let Listener { socket, tls } = listener.into();
     let limits = Arc::new(limits);
     let connections = Arc::new(Semaphore::new(limits.connections_max));
     let requests = Arc::new(Semaphore::new(limits.requests_max));
@@ -143,7 +171,7 @@ where
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = accept(&socket, &connections) => accepted,
             Some(ended) = tasks.join_next() => {
                 log_panic(ended);
                 continue;
@@ -163,14 +191,23 @@ where
             limits: limits.clone(),
             refuse,
             peer: Peer(peer),
+            tls: tls.is_some(),
         };
         let shutdown = shutdown.clone();
+        let opening =
+            handshake::open(stream, tls.as_ref().map(|tls| tls.config()), limits.handshake_timeout);
         tasks.spawn(async move {
-            connection::run(stream, gate, shutdown).await;
+            let opened = tokio::select! {
+                () = shutdown.cancelled() => None,
+                opened = opening => opened,
+            };
+            if let Some(stream) = opened {
+                connection::run(stream, gate, shutdown).await;
+            }
             drop(permit);
         });
     }
-    drop(listener);
+    drop(socket);
     drain(tasks, limits.drain_timeout).await
 }
 

@@ -13,6 +13,7 @@ mod feed;
 mod files;
 mod guard;
 mod jobs;
+mod metrics;
 mod pages;
 mod reply;
 mod sse;
@@ -105,7 +106,7 @@ pub struct WebConfig {
     /// Names besides `localhost` under which browsers may address it. A page of another site that
     /// points its own name at this address is refused by this list.
     pub hosts: Vec<String>,
-    /// Where uploads go: the S3 address, `http://127.0.0.1:9000`, for the page's example.
+    /// Where uploads go: the S3 front door, `http://127.0.0.1:9000`, for the page's example.
     pub s3_url: String,
     /// Bucket that uploads go to.
     pub uploads: String,
@@ -225,6 +226,7 @@ impl Web {
             [Some("favicon.ico"), None, ..] => Ok(assets::favicon()),
             [Some("healthz"), None, ..] => Ok(reply::text("ok\n")),
             [Some("readyz"), None, ..] => api::ready(shared).await,
+            [Some("metrics"), None, ..] => metrics::answer(shared, head).await,
             _ => Err(Fault::not_found("there is no such page")),
         }
     }

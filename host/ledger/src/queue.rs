@@ -22,6 +22,7 @@ use crate::{
 
 mod backlog;
 mod children;
+mod depth;
 mod effects;
 mod finish;
 mod held;
@@ -38,6 +39,7 @@ pub use backlog::{BACKLOG_MAX, CHAIN_MAX};
 pub use children::{
     CHILD_KEY_BYTES_MAX, CHILD_PAYLOAD_BYTES_MAX, CHILDREN_MAX, OUTCOMES_BYTES_MAX,
 };
+pub use depth::Depth;
 pub use effects::{MEMORIES_MAX, MEMORY_NAME_BYTES_MAX, MEMORY_VALUE_BYTES_MAX};
 pub use finish::{
     DELAY_MAX, LOG_ATTEMPTS_KEPT, LOG_BYTES_MAX, PROGRESS_STRANDS_MAX, REASON_BYTES_MAX,
@@ -292,6 +294,11 @@ impl Ledger {
     pub async fn children_of(&self, id: &InvocationId) -> Result<Vec<Invocation>, LedgerError> {
         let id = id.clone();
         self.read(move |conn| view::children_of(conn, &id)).await
+    }
+
+    /// How much waits, runs and failed.
+    pub async fn depth(&self) -> Result<Depth, LedgerError> {
+        self.read(depth::depth).await
     }
 
     /// Invocations, newest first, a page at a time.

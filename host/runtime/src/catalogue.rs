@@ -76,6 +76,8 @@ pub struct FunctionView {
     pub folder: Option<String>,
     /// The version that is part of the program.
     pub program: Option<Arc<Version>>,
+    /// Each version that is loaded, what runs first.
+    pub loaded: Vec<Arc<Version>>,
 }
 
 impl FunctionView {
@@ -99,6 +101,7 @@ impl FunctionView {
             enabled: slot.state.enabled,
             folder: slot.state.folder.clone(),
             program: slot.builtin.clone(),
+            loaded: slot.loaded(),
         }
     }
 }

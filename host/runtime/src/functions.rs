@@ -176,6 +176,17 @@ impl Slot {
         self.live().into_iter().chain(&self.canary)
     }
 
+    /// Each version that is loaded, what runs first.
+    pub(crate) fn loaded(&self) -> Vec<Arc<Version>> {
+        let mut loaded: Vec<Arc<Version>> = Vec::new();
+        for version in self.running().chain(&self.builtin).chain(&self.ready) {
+            if !loaded.iter().any(|known| known.id == version.id) {
+                loaded.push(version.clone());
+            }
+        }
+        loaded
+    }
+
     /// One that is ready, by its id or the first digits of that.
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Version>> {
         let mut all = self.running().chain(&self.builtin).chain(&self.ready);

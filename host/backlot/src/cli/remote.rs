@@ -1,11 +1,11 @@
 //! Arguments of the verbs that talk to a running server.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
+use crate::client::Endpoint;
 use crate::moment;
 
 /// Exactly one of these arguments.
@@ -17,8 +17,13 @@ fn one_of(id: &'static str, arguments: [&'static str; 2]) -> ArgGroup {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Server {
     /// Address of the server's HTTP side [default: as configured, else 127.0.0.1:8080]
+    ///
+    /// An address with its port, or https://NAME:PORT
     #[arg(long, global = true, value_name = "ADDR")]
-    pub(crate) http: Option<SocketAddr>,
+    pub(crate) http: Option<Endpoint>,
+    /// Certificates of authorities to trust, as PEM [default: those that browsers trust]
+    #[arg(long, global = true, value_name = "FILE", env = "BACKLOT_CA")]
+    pub(crate) ca: Option<PathBuf>,
     /// The configuration file [default: backlot.toml if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "BACKLOT_CONFIG")]
     pub(crate) config: Option<PathBuf>,

@@ -1,6 +1,5 @@
 //! Server-Sent Events as they arrive.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -9,7 +8,7 @@ use serde_json::Value;
 use tokio::time;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::unreachable;
+use super::{Endpoint, silent, unreachable};
 use crate::fault::Fault;
 
 /// Longest silence: the server sends a comment every 15 seconds.
@@ -19,7 +18,7 @@ const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A stream of events.
 pub(crate) struct Events {
-    server: SocketAddr,
+    server: Endpoint,
     body: Incoming,
     /// What has arrived and is not a whole event yet.
     rest: Vec<u8>,
@@ -27,7 +26,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(server: SocketAddr, body: Incoming, driver: AbortOnDropHandle<()>) -> Self {
+    pub(super) fn new(server: Endpoint, body: Incoming, driver: AbortOnDropHandle<()>) -> Self {
         Self { server, body, rest: Vec::new(), _driver: driver }
     }
 
@@ -52,11 +51,11 @@ impl Events {
             }
             let frame = match time::timeout(SILENCE_MAX, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(err))) => return Err(unreachable(self.server, &err)),
+                Ok(Some(Err(err))) => return Err(unreachable(&self.server, &err)),
                 Ok(None) => return Err(ended("the connection was closed")),
                 Err(_) => {
-                    let silent = format!("nothing was heard for {SILENCE_MAX:?}");
-                    return Err(unreachable(self.server, &silent));
+                    let silence = format!("nothing was heard for {SILENCE_MAX:?}");
+                    return Err(silent(&self.server, &silence));
                 }
             };
             if let Some(data) = frame.data_ref() {

@@ -29,9 +29,14 @@ impl Key {
         format!("BACKLOT_{}", self.path.replace('.', "_").to_uppercase())
     }
 
-    /// Table and name; top-level keys have no table.
+    /// The table at the top of the file that it is in.
+    pub(crate) fn top(&self) -> Option<&'static str> {
+        self.path.split_once('.').map(|(table, _)| table)
+    }
+
+    /// Table (`s3`, `s3.tls`) and name; top-level keys have no table.
     pub(crate) fn split(&self) -> (Option<&'static str>, &'static str) {
-        match self.path.split_once('.') {
+        match self.path.rsplit_once('.') {
             Some((table, name)) => (Some(table), name),
             None => (None, self.path),
         }
@@ -87,6 +92,13 @@ pub(crate) const KEYS: &[Key] = &[
         "how long requests may go on after a stop was asked for",
     ),
     key(
+        "s3.tls.certificate",
+        Kind::Text,
+        None,
+        "certificate chain as PEM, read again when it changes; unset: no TLS",
+    ),
+    key("s3.tls.key", Kind::Text, None, "private key of the certificate as PEM"),
+    key(
         "http.address",
         Kind::Text,
         Some("\"127.0.0.1:8080\""),
@@ -116,6 +128,13 @@ pub(crate) const KEYS: &[Key] = &[
         Some("20"),
         "how long requests may go on after a stop was asked for",
     ),
+    key(
+        "http.tls.certificate",
+        Kind::Text,
+        None,
+        "certificate chain as PEM, read again when it changes; unset: no TLS",
+    ),
+    key("http.tls.key", Kind::Text, None, "private key of the certificate as PEM"),
     key(
         "functions.address",
         Kind::Text,
@@ -164,6 +183,13 @@ pub(crate) const KEYS: &[Key] = &[
         Some("4096"),
         "address space that compiling one component may take, in MiB",
     ),
+    key(
+        "functions.tls.certificate",
+        Kind::Text,
+        None,
+        "certificate chain as PEM, read again when it changes; unset: no TLS",
+    ),
+    key("functions.tls.key", Kind::Text, None, "private key of the certificate as PEM"),
     key(
         "queue.invocations_max",
         Kind::Int(1..=100_000_000),

@@ -86,6 +86,7 @@ fn load_with(
         }
         values.push((key.path, value, origin));
     }
+    check_pairs(&values)?;
     for name in ["users", "trust"] {
         if let Some(list) = file.as_ref().and_then(|file| file.table.get(name)) {
             merged.insert(name.to_owned(), list.clone());
@@ -130,7 +131,7 @@ fn read(path: &Path) -> Result<Option<File>, Fault> {
 
 /// Refuses keys that we do not know, with the most alike that we do.
 fn check_names(file: &File) -> Result<(), Fault> {
-    let tables: Vec<&str> = KEYS.iter().filter_map(|key| key.split().0).collect();
+    let tables: Vec<&str> = KEYS.iter().filter_map(Key::top).collect();
     for (name, value) in &file.table {
         if name == "users" {
             let shape = "name, access_key, secret_key and optionally buckets = [{ bucket = \"uploads\", access = [\"read\", \"write\"] }]";
@@ -139,22 +140,52 @@ fn check_names(file: &File) -> Result<(), Fault> {
             let shape = "functions = \"pay-*\", keys = [\"RWQ…\"] and optionally downgrade = true";
             check_list::<Trust>(file, name, value, shape)?;
         } else if tables.contains(&name.as_str()) {
-            let Some(table) = value.as_table() else {
-                return Err(wrong_type(file, name, name, "a table"));
-            };
-            let known = || KEYS.iter().map(Key::split).filter(|key| key.0 == Some(name.as_str()));
-            for key in table.keys() {
-                if !known().any(|(_, known)| known == key) {
-                    let names: Vec<&str> = known().map(|(_, known)| known).collect();
-                    return Err(unknown(file, key, &format!("[{name}]"), &names));
-                }
-            }
+            check_table(file, name, value)?;
         } else if !KEYS.iter().any(|key| key.path == name) {
             let mut names = tables.clone();
             names.extend(KEYS.iter().filter(|key| key.split().0.is_none()).map(|key| key.path));
             names.extend(["users", "trust"]);
             names.dedup();
             return Err(unknown(file, name, "the top level", &names));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses keys of a table that we do not know, and of the tables in it.
+fn check_table(file: &File, path: &str, value: &Value) -> Result<(), Fault> {
+    let Some(table) = value.as_table() else {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        return Err(wrong_type(file, name, path, "a table"));
+    };
+    let below = |key: &Key| key.path.strip_prefix(path)?.strip_prefix('.');
+    let mut names: Vec<&str> =
+        KEYS.iter().filter_map(below).filter_map(|name| name.split('.').next()).collect();
+    names.dedup();
+    for (key, value) in table {
+        let within = format!("{path}.{key}");
+        if KEYS.iter().any(|known| known.split().0 == Some(within.as_str())) {
+            check_table(file, &within, value)?;
+        } else if !names.contains(&key.as_str()) {
+            return Err(unknown(file, key, &format!("[{path}]"), &names));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses half of what only works together.
+fn check_pairs(values: &[(&'static str, Option<Value>, Origin)]) -> Result<(), Fault> {
+    let is_set = |path: &str| values.iter().any(|(key, value, _)| *key == path && value.is_some());
+    for listener in ["s3", "http", "functions"] {
+        let paths = ["certificate", "key"].map(|name| format!("{listener}.tls.{name}"));
+        for (one, other) in [(&paths[0], &paths[1]), (&paths[1], &paths[0])] {
+            if is_set(one) && !is_set(other) {
+                return Err(Fault::new(
+                    "E0103",
+                    format!("{one} is set and {other} is not"),
+                    format!("set {other} too"),
+                ));
+            }
         }
     }
     Ok(())
@@ -242,10 +273,9 @@ fn pick(
     }
     if let Some(file) = file {
         let (table, name) = key.split();
-        let within = match table {
-            Some(table) => file.table.get(table).and_then(Value::as_table),
-            None => Some(&file.table),
-        };
+        let mut tables = table.into_iter().flat_map(|table| table.split('.'));
+        let within =
+            tables.try_fold(&file.table, |within, name| within.get(name).and_then(Value::as_table));
         if let Some(value) = within.and_then(|table| table.get(name)) {
             return Ok((Some(value.clone()), Origin::File(file.name.clone())));
         }
@@ -318,18 +348,14 @@ fn check(key: &Key, value: &Value, origin: &Origin, file: Option<&File>) -> Resu
 }
 
 fn put(merged: &mut Table, key: &Key, value: Value) {
-    let (table, name) = key.split();
-    match table {
-        None => {
-            merged.insert(name.to_owned(), value);
-        }
-        Some(table) => {
-            let entry = merged.entry(table).or_insert_with(|| Value::Table(Table::new()));
-            if let Some(table) = entry.as_table_mut() {
-                table.insert(name.to_owned(), value);
-            }
-        }
+    let (tables, name) = key.split();
+    let mut within = merged;
+    for table in tables.into_iter().flat_map(|tables| tables.split('.')) {
+        let entry = within.entry(table).or_insert_with(|| Value::Table(Table::new()));
+        let Some(table) = entry.as_table_mut() else { return };
+        within = table;
     }
+    within.insert(name.to_owned(), value);
 }
 
 #[cfg(test)]
@@ -388,6 +414,16 @@ mod tests {
         );
         assert!(fault("zzz = 1\n", &[]).contains("known here: s3"));
         assert!(fault("s3 = 1\n", &[]).starts_with("E0103 s3 must be a table"));
+        assert_eq!(fault("[s3.tlss]\n", &[]), "E0102 unknown key `tlss` | did you mean `tls`?");
+        assert_eq!(
+            fault("[s3.tls]\ncertificat = \"x\"\n", &[]),
+            "E0102 unknown key `certificat` | did you mean `certificate`?"
+        );
+        assert!(fault("[s3]\ntls = 1\n", &[]).starts_with("E0103 s3.tls must be a table"));
+        assert_eq!(
+            fault("[s3.tls]\nkey = \"x\"\n", &[]),
+            "E0103 s3.tls.key is set and s3.tls.certificate is not | set s3.tls.certificate too"
+        );
         assert!(fault("[s3\n", &[]).contains("is not TOML"));
         assert!(fault("[encoder]\nslots = 0\n", &[]).contains("must be 1 to 256"));
         assert!(
@@ -401,6 +437,26 @@ mod tests {
         assert!(
             fault("[[users]]\nname = \"a\"\nkey = \"b\"\n", &[]).starts_with("E0102 [[users]]")
         );
+    }
+
+    #[test]
+    fn a_certificate_may_be_in_the_file_and_its_key_in_the_environment() {
+        let text = "[s3.tls]\ncertificate = \"a.pem\"\n";
+        let s3 = loaded(text, &[("BACKLOT_S3_TLS_KEY", "b.pem")]).unwrap().config.s3;
+        let tls = s3.tls.unwrap();
+        assert_eq!((tls.certificate.to_str(), tls.key.to_str()), (Some("a.pem"), Some("b.pem")));
+        assert!(loaded("", &[]).unwrap().config.http.tls.is_none());
+    }
+
+    #[test]
+    fn the_configurations_in_the_readme_are_some() {
+        let readme = include_str!("../../../../README.md");
+        let blocks = readme.split("```toml backlot.toml\n").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(blocks.len(), 1);
+        for block in blocks {
+            loaded(block, &[]).unwrap();
+        }
     }
 
     #[test]

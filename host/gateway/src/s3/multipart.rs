@@ -88,7 +88,7 @@ pub(super) async fn put_part(
     mut req: S3Request<UploadPartInput>,
 ) -> S3Result<S3Response<UploadPartOutput>> {
     let mut announced = announced(&req.headers)?;
-    announced.expected.size = Some(writes::size(req.input.content_length)?);
+    announced.expected.size = Some(writes::size(req.input.content_length, &req.headers)?);
     backend.expect_bucket(&req.input.bucket).await?;
     let mut body = req.input.body.take().unwrap_or_else(writes::empty);
     let part = PutPart {

@@ -19,7 +19,7 @@ pub(super) async fn put(
     mut req: S3Request<PutObjectInput>,
 ) -> S3Result<S3Response<PutObjectOutput>> {
     let mut announced = announced(&req.headers)?;
-    announced.expected.size = Some(size(req.input.content_length)?);
+    announced.expected.size = Some(size(req.input.content_length, &req.headers)?);
     backend.expect_bucket(&req.input.bucket).await?;
     let body = req.input.body.take();
     let put = Put {
@@ -53,9 +53,11 @@ pub(super) async fn put(
     Ok(S3Response::new(output))
 }
 
-/// The length that S3 demands to be announced.
-pub(super) fn size(content_length: Option<i64>) -> S3Result<u64> {
-    let Some(length) = content_length else {
+/// The length that S3 demands to be announced: of a body in chunks with trailers, which SDKs send
+/// over TLS without a `Content-Length`, the one in a header of its own. The body is held to it.
+pub(super) fn size(content_length: Option<i64>, headers: &HeaderMap) -> S3Result<u64> {
+    let decoded = || headers.get("x-amz-decoded-content-length")?.to_str().ok()?.parse().ok();
+    let Some(length) = content_length.or_else(decoded) else {
         return Err(s3_error!(MissingContentLength, "you must provide the Content-Length header"));
     };
     u64::try_from(length).map_err(|_| s3_error!(InvalidArgument, "the length is negative"))

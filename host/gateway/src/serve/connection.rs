@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::{CONNECTION, EXPECT};
+use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -22,11 +23,11 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::handshake::Stream;
 use super::{BoxError, Limits, Peer, Refusal, Refuse, RequestBody};
 
 /// hyper's read buffer of one HTTP/1 connection. Larger than the head may be, because bodies are
@@ -45,10 +46,12 @@ pub(super) struct Gate<S> {
     pub(super) limits: Arc<Limits>,
     pub(super) refuse: Refuse,
     pub(super) peer: Peer,
+    /// Whether the connection is encrypted.
+    pub(super) tls: bool,
 }
 
 /// Drives the connection to its end.
-pub(super) async fn run<S, B>(stream: TcpStream, gate: Gate<S>, shutdown: CancellationToken)
+pub(super) async fn run<S, B>(stream: Stream, gate: Gate<S>, shutdown: CancellationToken)
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -219,7 +222,7 @@ where
     type Future = BoxFuture<'static, Result<Answer, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Gate { service, requests, limits, refuse, peer } = self.gate.clone();
+        let Gate { service, requests, limits, refuse, peer, tls } = self.gate.clone();
         let permit = requests.try_acquire_owned().ok();
         let admitted = permit.is_some();
         let in_flight = InFlight::new(self.activity.clone(), permit);
@@ -246,6 +249,9 @@ where
                 guard(refuse(refusal).map(Full::new), in_flight)
             } else {
                 request.extensions_mut().insert(peer);
+                if tls {
+                    request.extensions_mut().insert(Scheme::HTTPS);
+                }
                 let call = async move { service.call(request).await };
                 match AssertUnwindSafe(call).catch_unwind().await {
                     Ok(Ok(answer)) => guard(answer, in_flight),
@@ -307,10 +313,10 @@ impl Body for GuardedBody {
     }
 }
 
-/// The socket, with an eye on both directions: notes when a head begins, and fails a write that
+/// The stream, with an eye on both directions: notes when a head begins, and fails a write that
 /// makes no progress because the peer does not read.
 struct WatchedStream {
-    stream: TcpStream,
+    stream: Stream,
     activity: Arc<Activity>,
     stall_timeout: Duration,
     stall: Option<Pin<Box<Sleep>>>,

@@ -88,14 +88,15 @@ fn stripes() -> Markup {
 
 fn upload_help(shared: &Shared) -> Markup {
     let (s3, bucket) = (&shared.config.s3_url, &shared.config.uploads);
-    let host = s3.trim_start_matches("http://");
+    let (scheme, host) = s3.split_once("://").unwrap_or(("http", s3));
+    let ssl = if scheme == "https" { "--ssl" } else { "--no-ssl" };
     html! {
         div .upload {
             h2 { "Upload a video" }
             p { "Put a file into the bucket " code { (bucket) } " with any S3 client. Encoding starts when it has arrived, and it appears here." }
             pre tabindex="0" { code {
                 "aws --endpoint-url " (s3) " s3 cp film.mp4 s3://" (bucket) "/\n"
-                "s3cmd --no-ssl --host " (host) " --host-bucket " (host) " put film.mp4 s3://" (bucket) "/"
+                "s3cmd " (ssl) " --host " (host) " --host-bucket " (host) " put film.mp4 s3://" (bucket) "/"
             } }
             p .quiet { "The access key is in " code { "credentials.toml" } " in the data folder that the server named when it started." }
         }

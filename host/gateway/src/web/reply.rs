@@ -39,6 +39,11 @@ pub(super) fn text(text: &'static str) -> Response<Body> {
     fresh(StatusCode::OK, "text/plain; charset=utf-8", text)
 }
 
+/// What `/metrics` says.
+pub(super) fn metrics(text: String) -> Response<Body> {
+    fresh(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+}
+
 pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Fault> {
     json_with(StatusCode::OK, value)
 }

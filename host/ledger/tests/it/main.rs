@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod crash;
+mod depth;
 mod effects;
 mod family;
 mod functions;

@@ -10,6 +10,8 @@ use crate::trial::CallEnd;
 /// Buckets of the latency histogram: bucket `n` counts answers in less than 2^n microseconds, and
 /// the last one all slower ones. 2^26 µs is a little over a minute.
 pub const LATENCY_BUCKETS: usize = 28;
+/// Most that one request adds to the sum of times, so that it does not overflow: a day.
+const LATENCY_MICROS_MAX: u64 = 86_400 * 1_000_000;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub(crate) struct Counters {
     too_long: AtomicU64,
     refused: AtomicU64,
     latency: [AtomicU64; LATENCY_BUCKETS],
+    latency_micros: AtomicU64,
 }
 
 /// What was counted.
@@ -70,6 +73,32 @@ pub struct HttpCounts {
     /// Requests by time to the end of the answer: number `n` took less than 2^n µs and no less
     /// than half of that; the last one all slower ones.
     pub latency: Vec<u64>,
+    /// Sum of those times, in microseconds.
+    pub latency_micros: u64,
+}
+
+impl HttpCounts {
+    /// The time that this share of the requests did not take (`0.99` for the 99th percentile), taken
+    /// as evenly spread within its bucket, so off by less than half; None without requests. The
+    /// lower bound of the last bucket for what is in there.
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let all: u64 = self.latency.iter().sum();
+        if all == 0 {
+            return None;
+        }
+        let mut left = share.clamp(0.0, 1.0) * all as f64;
+        for (bucket, count) in (0u32..).zip(&self.latency) {
+            let (count, upper) = (*count as f64, f64::from(bucket).exp2());
+            if 0.0 < count && left <= count {
+                let lower = if bucket == 0 { 0.0 } else { upper / 2.0 };
+                let last = self.latency.len() <= bucket as usize + 1;
+                let within = if last { 0.0 } else { left / count };
+                return Some(Duration::from_secs_f64((lower + (upper - lower) * within) / 1e6));
+            }
+            left -= count;
+        }
+        None
+    }
 }
 
 impl Counters {
@@ -88,6 +117,8 @@ impl Counters {
         let bits = u128::BITS - took.as_micros().leading_zeros();
         let bucket = usize::try_from(bits).unwrap_or(usize::MAX).min(LATENCY_BUCKETS - 1);
         self.latency.get(bucket).map(add);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.latency_micros.fetch_add(micros.min(LATENCY_MICROS_MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn refuse(&self) {
@@ -108,6 +139,7 @@ impl Counters {
             too_long,
             refused: read(&self.refused),
             latency: self.latency.iter().map(read).collect(),
+            latency_micros: read(&self.latency_micros),
         }
     }
 }
@@ -143,5 +175,25 @@ mod tests {
         assert_eq!(counts.answered, [3, 1, 1, 1]);
         assert_eq!(counts.latency.iter().sum::<u64>(), 10);
         assert_eq!((counts.latency[0], counts.latency[7], counts.latency[27]), (1, 8, 1));
+        assert_eq!(counts.latency_micros, 800 + LATENCY_MICROS_MAX);
+    }
+
+    #[test]
+    fn quantiles_are_within_their_bucket() {
+        let micros = |counts: &HttpCounts, share| {
+            counts.quantile(share).map(|time| time.as_micros()).unwrap_or_default()
+        };
+        let counters = Counters::default();
+        assert_eq!(counters.counts().quantile(0.5), None);
+        for _ in 0..99 {
+            counters.end(End::Answered(200), Duration::from_micros(100));
+        }
+        counters.end(End::Answered(200), Duration::from_micros(3_000));
+        let counts = counters.counts();
+        assert!((64..=128).contains(&micros(&counts, 0.5)), "{}", micros(&counts, 0.5));
+        assert!((64..=128).contains(&micros(&counts, 0.99)), "{}", micros(&counts, 0.99));
+        assert!((2_048..=4_096).contains(&micros(&counts, 1.0)), "{}", micros(&counts, 1.0));
+        counters.end(End::TimedOut, Duration::MAX);
+        assert_eq!(micros(&counters.counts(), 1.0), 1 << 26);
     }
 }

@@ -53,7 +53,9 @@ where
     let (mut parts, body) = request.into_parts();
     let mut uri = parts.uri.into_parts();
     uri.authority = Some(authority);
-    uri.scheme.get_or_insert(Scheme::HTTP);
+    // What the listener knows goes before what the client says.
+    let encrypted = parts.extensions.remove::<Scheme>();
+    uri.scheme = encrypted.or(uri.scheme).or(Some(Scheme::HTTP));
     parts.uri = Uri::from_parts(uri).ok()?;
     let body = if body.is_end_stream() {
         http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()

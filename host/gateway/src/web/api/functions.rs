@@ -74,9 +74,31 @@ fn known(shared: &Arc<Shared>, name: &str) -> Result<FunctionView, Fault> {
     view.ok_or_else(|| Fault::not_found(format!("no function {name:?} is deployed")))
 }
 
-/// GET `functions/NAME`: with what was decided about it, the newest first.
+/// What was counted of a version's HTTP requests since it was loaded; None when it answers none.
+fn counts(version: &Version) -> Option<Value> {
+    let counts = version.http_counts()?;
+    let millis = |share| counts.quantile(share).map(|time| time.as_micros() as f64 / 1e3);
+    let [success, redirect, refusal, failure] = counts.answered;
+    Some(json!({
+        "version": version.id(),
+        "requests": counts.requests,
+        "answered": { "2xx": success, "3xx": redirect, "4xx": refusal, "5xx": failure },
+        "failed": counts.failed,
+        "timed_out": counts.timed_out,
+        "gone": counts.gone,
+        "too_long": counts.too_long,
+        "refused": counts.refused,
+        "p50_ms": millis(0.5),
+        "p99_ms": millis(0.99),
+    }))
+}
+
+/// GET `functions/NAME`: with what was counted of its versions, the one that runs first, and what
+/// was decided about it, the newest first.
 pub(super) async fn show_one(shared: &Arc<Shared>, name: &str) -> Result<Response<Body>, Fault> {
-    let mut row = view(&known(shared, name)?);
+    let function = known(shared, name)?;
+    let mut row = view(&function);
+    let http: Vec<Value> = function.loaded.iter().filter_map(|version| counts(version)).collect();
     let decisions = shared.ledger.function_decisions(name).await?;
     let decisions: Vec<Value> = decisions
         .into_iter()
@@ -91,6 +113,7 @@ pub(super) async fn show_one(shared: &Arc<Shared>, name: &str) -> Result<Respons
         })
         .collect();
     if let Some(row) = row.as_object_mut() {
+        row.insert("http".to_owned(), json!(http));
         row.insert("decisions".to_owned(), json!(decisions));
     }
     reply::json(&row)

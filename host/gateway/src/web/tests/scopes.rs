@@ -75,6 +75,19 @@ async fn every_route_opens_to_those_it_says_and_to_no_other() {
     }
 }
 
+#[tokio::test]
+async fn metrics_open_to_whoever_may_read_the_api() {
+    for reads_open in [true, false] {
+        let site = Site::reached_by(reads_open).await.with_tokens().await;
+        for bearer in BEARERS {
+            let status = site.status("GET", "/metrics", bearer).await;
+            let refused = refusal(Need::Unless(Scope::Read), reads_open, bearer);
+            assert_eq!(status, refused.unwrap_or(200), "{bearer:?}");
+        }
+        assert_eq!(site.status("POST", "/metrics", Some(TOKEN)).await, 405);
+    }
+}
+
 #[test]
 fn nothing_is_changed_without_a_token() {
     for (path, methods) in ROUTES {
