@@ -21,10 +21,11 @@ test:
 # Kill a busy server, and cut its power, far more often than `make test` does. About half an hour.
 soak:
 	.ci/install all
-	cargo build --locked --package backlot --features backlot/crash-points
+	tests/setup.sh
+	cargo build --workspace --bin backlot --features backlot/crash-points --locked
 	BACKLOT_SOAK_KILLS=$${BACKLOT_SOAK_KILLS:-2000} BACKLOT_SOAK_CUTS=$${BACKLOT_SOAK_CUTS:-100} \
-		cargo nextest run --package backlot-tests --locked --no-fail-fast --no-capture \
-		--config-file .ci/nextest.toml --profile soak -E 'test(kill_9_again) + binary(power)'
+		cargo nextest run --workspace --features backlot/crash-points --locked --no-fail-fast \
+		--no-capture --config-file .ci/nextest.toml --profile soak -E 'test(kill_9_again) + binary(power)'
 
 # The binary to deploy: target/release/backlot.
 release:

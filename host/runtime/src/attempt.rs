@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
 use crate::context::{Caller, ContextCtx};
+use crate::engine::Engine;
 use crate::functions::Version;
 use crate::http::Outbound;
 use crate::interrupt::Interrupt;
@@ -166,16 +167,17 @@ async fn guest(
     let limits = version.manifest.limits;
     let wall_end = Instant::now() + limits.wall();
     let (accepted_at, attempt) = (invocation.accepted_at, invocation.attempt);
-    let mut store = store(shared, version, accepted_at, attempt, fence, log);
-    let _at_work = shared.engine.at_work();
     let event = guest_event(event);
     let Some(handler) = &version.handler else {
         let reason = "the function answers HTTP requests alone: it has no handler for events";
         let ended = Ended::Returned(Ok(Err(Failure::Reject(reason.to_owned()))));
         return (ended, Used::default());
     };
+    let engine = shared.engine_of(handler.engine);
+    let mut store = store(shared, engine, version, accepted_at, attempt, fence, log);
+    let _at_work = engine.at_work();
     let call = async {
-        let instance = handler.instantiate_async(&mut store).await?;
+        let instance = handler.pre.instantiate_async(&mut store).await?;
         instance.backlot_function_handler().call_handle(&mut store, &event).await
     };
     let mut call = Metered::new(call, limits.cpu());
@@ -219,6 +221,7 @@ async fn guest(
 /// A store for one guest, with its limits.
 pub(crate) fn store(
     shared: &Shared,
+    engine: &Engine,
     version: &Arc<Version>,
     accepted_at: Timestamp,
     attempt: u32,
@@ -226,7 +229,7 @@ pub(crate) fn store(
     log: &AttemptLog,
 ) -> Store<GuestState> {
     let state = guest_state(shared, version, accepted_at, attempt, fence, log);
-    state::store(&shared.engine, state, &version.manifest.limits)
+    state::store(engine, state, &version.manifest.limits)
 }
 
 fn guest_state(

@@ -1,10 +1,10 @@
-//! What a component exports, read from its bytes before it is compiled: it decides which engines
-//! it is compiled for.
+//! What a component exports, and whether it imports WASI 0.3, read from its bytes before it is
+//! compiled: it decides which engines it is compiled for.
 
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::Component;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineKind};
 
 /// Handlers that we know, and what else there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,7 +13,9 @@ pub(crate) struct Exports {
     pub(crate) handler: bool,
     /// `wasi:http/incoming-handler` 0.2 or `wasi:http/handler` 0.3.
     pub(crate) http: bool,
-    /// Names of all of them, as they are written.
+    /// It imports interfaces of WASI 0.3, some of whose functions are async.
+    pub(crate) imports_wasi3: bool,
+    /// Names of all exports, as they are written.
     pub(crate) names: Vec<String>,
 }
 
@@ -35,6 +37,11 @@ impl Exports {
                         exports.add(export.name.name);
                     }
                 }
+                Ok(Payload::ComponentImportSection(section)) if depth == 0 => {
+                    for import in section.into_iter().flatten() {
+                        exports.import(import.name.name);
+                    }
+                }
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -48,13 +55,28 @@ impl Exports {
         for (name, _) in code.component_type().exports(engine.wasmtime()) {
             exports.add(name);
         }
+        for (name, _) in code.component_type().imports(engine.wasmtime()) {
+            exports.import(name);
+        }
         exports
     }
 
-    /// Whether the engine of events runs it: also what exports nothing known, if only to say what
-    /// is wrong with it.
-    pub(crate) fn for_events(&self) -> bool {
-        self.handler || !self.http
+    /// Which engine runs it for events, if any: also what exports nothing known, if only to say
+    /// what is wrong with it.
+    pub(crate) fn for_events(&self) -> Option<EngineKind> {
+        let wanted = self.handler || !self.http;
+        // The engine for durable handlers has no concurrency within a guest.
+        let kind = if self.imports_wasi3 { EngineKind::Http } else { EngineKind::Durable };
+        wanted.then_some(kind)
+    }
+
+    /// Whether it is compiled for an engine.
+    pub(crate) fn needs(&self, kind: EngineKind) -> bool {
+        self.for_events() == Some(kind) || (kind == EngineKind::Http && self.http)
+    }
+
+    fn import(&mut self, name: &str) {
+        self.imports_wasi3 |= name.starts_with("wasi:") && name.contains("@0.3.");
     }
 
     fn add(&mut self, name: &str) {
@@ -77,6 +99,7 @@ mod tests {
             r#"(component
                 (core module (func (export "inner")))
                 (component $c (instance $j) (export "a:b/inner@0.3.0" (instance $j)))
+                (import "wasi:random/random@0.3.0" (instance))
                 (instance $i)
                 (export "wasi:http/incoming-handler@0.2.3" (instance $i))
                 (export "backlot:function/handler@0.1.0" (instance $i))
@@ -84,7 +107,9 @@ mod tests {
         );
         let wasm = wasm.unwrap();
         let exports = Exports::of(&wasm);
-        assert!(exports.handler && exports.http);
+        assert!(exports.handler && exports.http && exports.imports_wasi3);
+        assert_eq!(exports.for_events(), Some(EngineKind::Http));
+        assert!(!exports.needs(EngineKind::Durable));
         assert_eq!(exports.names.len(), 3, "{exports:?}");
         assert_eq!(Exports::of(b"nonsense"), Exports::default());
         assert_eq!(Exports::of(&wat::parse_str("(module)").unwrap()), Exports::default());

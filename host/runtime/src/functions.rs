@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::compile::ComponentDigest;
+use crate::engine::EngineKind;
 use crate::http::{HttpCounts, HttpHandler, Profile, Routes};
 use crate::log_rate::LogRate;
 use crate::manifest::Manifest;
@@ -26,7 +27,7 @@ const READY_KEPT: usize = 4;
 /// A component's handlers, linked. It has at least one of them.
 pub(crate) struct Handlers {
     /// Of events.
-    pub(crate) events: Option<EverythingPre<GuestState>>,
+    pub(crate) events: Option<EventHandler>,
     /// Of HTTP requests.
     pub(crate) http: Option<ProxyPre<GuestState>>,
 }
@@ -40,13 +41,21 @@ pub struct Version {
     pub digest: ComponentDigest,
     id: String,
     /// Handles events, if it does.
-    pub(crate) handler: Option<EverythingPre<GuestState>>,
+    pub(crate) handler: Option<EventHandler>,
     /// Answers HTTP requests, if it does.
     pub(crate) http: Option<Arc<HttpHandler>>,
     /// What its guests may log.
     pub(crate) log_rate: Arc<LogRate>,
     /// Cancelled when it runs no more.
     pub(crate) superseded: CancellationToken,
+}
+
+/// A component's handler of events, ready to be instantiated.
+#[derive(Clone)]
+pub(crate) struct EventHandler {
+    pub(crate) pre: EverythingPre<GuestState>,
+    /// The engine that it is compiled for.
+    pub(crate) engine: EngineKind,
 }
 
 impl Version {

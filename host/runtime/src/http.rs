@@ -60,12 +60,13 @@ pub(crate) struct HttpHost {
 }
 
 impl HttpHost {
-    /// For so many guests at work, and so many idle instances.
+    /// For so many guests at work, so many idle instances, and so many handlers of events that
+    /// need this engine.
     ///
     /// # Errors
     /// As [`Engine::http`].
-    pub(crate) fn new(guests: usize, idle: usize) -> wasmtime::Result<Self> {
-        let engine = Engine::http(guests.saturating_add(idle))?;
+    pub(crate) fn new(guests: usize, idle: usize, events: usize) -> wasmtime::Result<Self> {
+        let engine = Engine::http(guests.saturating_add(idle).saturating_add(events))?;
         let linker = linker::http(&engine)?;
         Ok(Self {
             engine,

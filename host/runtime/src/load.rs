@@ -12,7 +12,7 @@ use crate::compile::{CompileError, ComponentDigest};
 use crate::deploy::DeployError;
 use crate::engine::{Engine, EngineKind};
 use crate::exports::Exports;
-use crate::functions::{Handlers, Pick, Version};
+use crate::functions::{EventHandler, Handlers, Pick, Version};
 use crate::manifest::Manifest;
 use crate::probe::Probe;
 use crate::runtime::Shared;
@@ -24,16 +24,16 @@ use crate::{http, linker};
 pub(crate) struct Code {
     /// What the component exports.
     exports: Exports,
-    /// For events.
-    events: Option<Component>,
-    /// For HTTP requests.
+    /// For the engine of durable handlers.
+    durable: Option<Component>,
+    /// For the engine of HTTP handlers.
     http: Option<Component>,
 }
 
 impl Code {
     /// Names of what the component imports.
     pub(crate) fn imports(&self, shared: &Shared) -> Vec<String> {
-        let (code, engine) = match (&self.events, &self.http) {
+        let (code, engine) = match (&self.durable, &self.http) {
             (Some(code), _) => (code, &shared.engine),
             (None, Some(code)) => (code, &shared.http.engine),
             (None, None) => return Vec::new(),
@@ -55,12 +55,13 @@ impl Shared {
             let find = |engine| shared.cache.cached(engine, digest);
             (find(&shared.engine), find(&shared.http.engine))
         });
-        let (mut events, mut http) = cached.await?;
-        let known = events.as_ref().map(|code| Exports::named(code, &self.engine));
+        let (mut durable, mut http) = cached.await?;
+        let known = durable.as_ref().map(|code| Exports::named(code, &self.engine));
         let known =
             known.or_else(|| http.as_ref().map(|code| Exports::named(code, &self.http.engine)));
         let is_there = |exports: &Exports| {
-            exports.for_events() == events.is_some() && exports.http == http.is_some()
+            exports.needs(EngineKind::Durable) == durable.is_some()
+                && exports.needs(EngineKind::Http) == http.is_some()
         };
         let exports = match known {
             Some(exports) if is_there(&exports) => exports,
@@ -73,16 +74,16 @@ impl Shared {
                     }
                 };
                 let exports = Exports::of(&bytes);
-                if exports.for_events() && events.is_none() {
-                    events = Some(self.compiled(EngineKind::Durable, digest, &bytes).await?);
+                if exports.needs(EngineKind::Durable) && durable.is_none() {
+                    durable = Some(self.compiled(EngineKind::Durable, digest, &bytes).await?);
                 }
-                if exports.http && http.is_none() {
+                if exports.needs(EngineKind::Http) && http.is_none() {
                     http = Some(self.compiled(EngineKind::Http, digest, &bytes).await?);
                 }
                 exports
             }
         };
-        Ok(Code { exports, events, http })
+        Ok(Code { exports, durable, http })
     }
 
     async fn compiled(
@@ -100,10 +101,17 @@ impl Shared {
         Ok(admitted.await??)
     }
 
-    fn engine_of(&self, kind: EngineKind) -> &Engine {
+    pub(crate) fn engine_of(&self, kind: EngineKind) -> &Engine {
         match kind {
             EngineKind::Durable => &self.engine,
             EngineKind::Http => &self.http.engine,
+        }
+    }
+
+    fn linker_of(&self, kind: EngineKind) -> &Linker<GuestState> {
+        match kind {
+            EngineKind::Durable => &self.linker,
+            EngineKind::Http => &self.http.linker,
         }
     }
 
@@ -125,13 +133,18 @@ impl Shared {
         code: Code,
     ) -> Result<Handlers, DeployError> {
         let name = manifest.name.as_str();
-        let Code { exports, events, http } = code;
-        let events = match events {
-            Some(code) => {
-                let linker = &self.linker;
+        let Code { exports, durable, http } = code;
+        let for_events = match exports.for_events() {
+            Some(EngineKind::Durable) => durable.map(|code| (EngineKind::Durable, code)),
+            Some(EngineKind::Http) => http.clone().map(|code| (EngineKind::Http, code)),
+            None => None,
+        };
+        let events = match for_events {
+            Some((engine, code)) => {
+                let linker = self.linker_of(engine);
                 let ready = linker.instantiate_pre(&code).and_then(EverythingPre::new);
                 match ready.map_err(|err| unlinked(name, linker, &code, err)) {
-                    Ok(ready) => Some(ready),
+                    Ok(pre) => Some(EventHandler { pre, engine }),
                     Err(DeployError::Shape { function, .. }) if !exports.handler => {
                         return Err(DeployError::NoHandler { function, exports: exports.names });
                     }
@@ -140,7 +153,7 @@ impl Shared {
             }
             None => None,
         };
-        let http = match http {
+        let http = match http.filter(|_| exports.http) {
             Some(code) => {
                 let linker = &self.http.linker;
                 let ready = linker.instantiate_pre(&code).and_then(http::proxy);

@@ -186,9 +186,10 @@ async fn handle(shared: &Shared, version: &Arc<Version>) -> Result<(), String> {
     let id = "0".repeat(32).parse().map_err(|err| format!("{err}"))?;
     let fence = Fence { invocation: id, token: 0 };
     let log = AttemptLog::new(LOG_BYTES);
-    let mut store = attempt::store(shared, version, Timestamp::now(), 1, &fence, &log);
-    let _at_work = shared.engine.at_work();
-    let started = timeout(START_MAX, handler.instantiate_async(&mut store)).await;
+    let engine = shared.engine_of(handler.engine);
+    let mut store = attempt::store(shared, engine, version, Timestamp::now(), 1, &fence, &log);
+    let _at_work = engine.at_work();
+    let started = timeout(START_MAX, handler.pre.instantiate_async(&mut store)).await;
     let instance = match started {
         Ok(Ok(instance)) => instance,
         Ok(Err(err)) => {

@@ -160,7 +160,7 @@ impl Runtime {
         let guests = config.root_workers.max(1) + config.child_workers.max(1) + 1;
         let engine = Engine::durable(guests).map_err(RuntimeError::Engine)?;
         let linker = linker::linker(&engine).map_err(RuntimeError::Engine)?;
-        let http = HttpHost::new(config.http_requests.max(1), config.http_idle)
+        let http = HttpHost::new(config.http_requests.max(1), config.http_idle, guests)
             .map_err(RuntimeError::Engine)?;
         let no_threads =
             |source| RuntimeError::Io { doing: "threads for guests".to_owned(), source };

@@ -1,7 +1,8 @@
 //! How an attempt ends, and what is left of it in the record.
 
+use backlot_builtin::CLOCK3;
 use backlot_ledger::{AttemptOutcome, LogSource, REASON_BYTES_MAX, State};
-
+use backlot_runtime::Manifest;
 use tokio::time::timeout;
 
 use crate::support::{Host, PATIENCE};
@@ -21,6 +22,28 @@ async fn an_answer_is_the_invocations_result() {
 async fn a_handler_sees_itself_and_a_clock_that_stands_still() {
     let host = Host::start().await;
     assert_eq!(host.answer("who").await, "probe attempt 1 frozen true left true");
+}
+
+#[tokio::test]
+async fn clock_and_randomness_of_wasi_3_are_those_of_the_invocation_too() {
+    let host = Host::start().await;
+    let manifest = "name = \"clock\"\ntriggers = [{ type = \"event\", kind = \"clock\" }]";
+    let mut manifest = Manifest::parse(manifest).unwrap();
+    manifest.retry.base_secs = 0;
+    host.runtime.deploy(manifest, CLOCK3.component.to_vec()).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let id = host.publish("clock", "").await;
+        let ended = host.ended(&id).await;
+        assert_eq!(ended.attempt, 2, "{:?}", ended.reason);
+        let answer = String::from_utf8(ended.result.unwrap()).unwrap();
+        let (same, rest) = answer.split_once(' ').unwrap();
+        assert_eq!(same, "true", "the second attempt saw something else than {rest}");
+        let seconds: i64 = rest.split('.').next().unwrap().parse().unwrap();
+        assert_eq!(seconds, ended.accepted_at.as_second());
+        seen.push(rest.split_once(' ').unwrap().1.to_owned());
+    }
+    assert_ne!(seen[0], seen[1], "each invocation has random numbers of its own");
 }
 
 #[tokio::test]
