@@ -14,12 +14,12 @@ async fn missing_imports_are_refused_all_at_once() {
     let component = wat::parse_str(
         r#"(component
             (import "backlot:email/sender@0.1.0" (instance))
-            (import "wasi:http/types@0.3.0" (instance)))"#,
+            (import "wasi:http/types@0.4.0" (instance)))"#,
     )
     .unwrap();
     let refused = host.runtime.deploy(manifest("mailer"), component).await.unwrap_err();
     let text = refused.to_string();
-    assert!(text.contains("backlot:email/sender@0.1.0, wasi:http/types@0.3.0"), "{text}");
+    assert!(text.contains("backlot:email/sender@0.1.0, wasi:http/types@0.4.0"), "{text}");
 }
 
 #[tokio::test]
