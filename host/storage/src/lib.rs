@@ -17,6 +17,7 @@ pub mod guest;
 mod limits;
 mod objects;
 mod pins;
+mod quarantine;
 mod reader;
 mod requests;
 mod store;
@@ -35,6 +36,9 @@ pub use limits::{
     TAG_VALUE_CHARS_MAX, TAGS_MAX,
 };
 pub use objects::ObjectWriter;
+pub use quarantine::{
+    Place, QUARANTINE_BUCKET, QuarantinePage, Quarantined, RELEASED_TAG, Released,
+};
 pub use reader::{CHUNK_BYTES, ObjectReader};
 pub use requests::{
     CompleteMultipart, Compose, Copy, CopyPart, CreateMultipart, Delete, Expected,
