@@ -78,6 +78,7 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
         http_requests: 1,
         http_idle: 0,
         encoder: Some(env.clone()),
+        scanner: None,
         validation: None,
     })
     .await

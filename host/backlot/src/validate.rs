@@ -150,6 +150,7 @@ fn setup(folder: &Path) -> Setup<'_> {
         compile: CompileLimits::default(),
         trust: Vec::new(),
         encoder: None,
+        scanner: None,
         validation: Some(Validation {
             policies: vec![Policy::of(node::UPLOADS)],
             schedule: None,

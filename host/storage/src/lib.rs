@@ -9,6 +9,7 @@
 //! **Invariant: nothing is acknowledged before its bytes, their directory entry and the commit are
 //! on disk.** **Invariant: a key never becomes a path.**
 
+mod antivirus;
 mod body;
 mod digest;
 mod disk;
@@ -23,6 +24,7 @@ mod requests;
 mod store;
 mod uploads;
 
+pub use antivirus::{Opinion, Scanner, ScannerAddress};
 pub use backlot_ledger::objects::{
     Bucket, Checksum, ChecksumAlgorithm, ChecksumKind, CompletedPart, Conditions, Deleted,
     EtagMatch, ListPage, ListQuery, NULL_VERSION, ObjectHeaders, ObjectInfo, ObjectPart, ObjectRef,

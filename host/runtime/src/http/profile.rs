@@ -21,6 +21,7 @@ pub(crate) struct Profile {
     pub(crate) hosts: Arc<[HttpGrant]>,
     pub(crate) publish: bool,
     pub(crate) encoding: bool,
+    pub(crate) antivirus: bool,
     pub(crate) on_denied: OnDenied,
 }
 
@@ -36,6 +37,7 @@ impl Profile {
             hosts: manifest.grants.http.clone().into(),
             publish: manifest.grants.publish,
             encoding: manifest.grants.encoding,
+            antivirus: manifest.grants.antivirus,
             on_denied: audit(manifest.name.clone()),
         }
     }
