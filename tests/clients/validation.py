@@ -109,7 +109,7 @@ def test_a_broken_one_is_not_read_in_any_way(bucket):
     s3.put_object(Bucket="docs", Key="broken.json", Body=BROKEN, ContentType=JSON)
     equal(verdict("docs", "broken.json"), "invalid")
     found = record("docs", "broken.json")
-    equal((found["where"], found["what"]), (6, "the file ends within the value"))
+    equal((found["where"], found["what"]), (6, "the value is not finished"))
     place = {"Bucket": "docs", "Key": "broken.json"}
     answer = fails("AccessDenied", s3.get_object, **place)
     assert "backlot quarantine release" in answer["Error"]["Message"], answer

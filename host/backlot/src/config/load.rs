@@ -408,6 +408,20 @@ mod tests {
     }
 
     #[test]
+    fn the_policies_in_the_readme_are_some() {
+        let readme = include_str!("../../../../README.md");
+        let blocks = readme.split("```toml backlot.toml\n[[validate]]").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(blocks.len(), 2);
+        for block in blocks {
+            assert_eq!(
+                loaded(&format!("[[validate]]{block}"), &[]).unwrap().config.validate.len(),
+                1
+            );
+        }
+    }
+
+    #[test]
     fn a_user_may_be_bound_to_buckets() {
         let text = "[[users]]\nname = \"a\"\naccess_key = \"k\"\nsecret_key = \"s\"\n\
             buckets = [{ bucket = \"uploads\", access = [\"write\"] }]\n";
