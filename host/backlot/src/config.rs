@@ -6,10 +6,12 @@
 mod keys;
 mod load;
 pub(crate) mod show;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use backlot_policy::Policy;
 use serde::Deserialize;
 
 pub(crate) use load::load;
@@ -26,7 +28,12 @@ pub(crate) struct Config {
     pub(crate) queue: Queue,
     pub(crate) history: History,
     pub(crate) encoder: Encoder,
+    pub(crate) validator: Validator,
+    pub(crate) antivirus: Antivirus,
     pub(crate) log: Log,
+    /// What the buckets that are validated take.
+    #[serde(default)]
+    pub(crate) validate: Vec<Policy>,
     #[serde(default)]
     pub(crate) users: Vec<User>,
     #[serde(default)]
@@ -106,6 +113,22 @@ pub(crate) struct Encoder {
     pub(crate) part_secs: Option<u32>,
     pub(crate) parts: Option<u32>,
     pub(crate) mp4: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Validator {
+    pub(crate) schedule: String,
+    pub(crate) settle_secs: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Antivirus {
+    pub(crate) address: Option<String>,
+    pub(crate) megabytes_max: u64,
+    pub(crate) timeout_secs: u64,
+    pub(crate) scans_max: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -26,6 +26,7 @@ mod logs;
 mod moment;
 mod node;
 mod publish;
+mod quarantine;
 mod replay;
 mod runs;
 mod select;
@@ -34,6 +35,8 @@ mod signals;
 mod sockets;
 mod token;
 mod tokens;
+mod validate;
+mod validator;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -93,6 +96,8 @@ fn run(cli: Cli) -> Result<Done, Fault> {
         Verb::Disable(args) => functions::change(args, "disable"),
         Verb::Remove(args) => functions::change(args, "remove"),
         Verb::Digest(args) => deploy::digest(&args),
+        Verb::Validate(args) => validate::run(&args),
+        Verb::Quarantine(args) => quarantine::run(args),
         Verb::Tokens(args) => tokens::run(args),
         Verb::Audit(args) => tokens::audit(args),
         Verb::Compile(args) => compile::run(&args),

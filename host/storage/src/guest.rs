@@ -4,7 +4,9 @@
 //! is answered and told to the owner of the audit log. Whatever changes something is an [`Effect`]:
 //! an attempt that is over changes nothing, and what an earlier attempt did is not done again.
 
+mod antivirus;
 mod changes;
+mod pinned;
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use crate::{
     Compose, Conditions, Delete, EtagMatch, LIST_MAX, ListQuery, ObjectHeaders, ObjectInfo,
-    ObjectReader, ObjectWriter, Pairs, Put, Store, StoreError,
+    ObjectReader, ObjectWriter, Pairs, Put, Scanner, Store, StoreError,
 };
 
 /// Most bytes of one `read` or `write`: what a call may cost the host's memory.
@@ -34,6 +36,8 @@ pub enum Access {
     Read,
     /// Create, overwrite and compose them.
     Write,
+    /// Change their tags.
+    Tag,
     /// Delete them.
     Delete,
 }
@@ -43,6 +47,7 @@ impl Access {
         match self {
             Access::Read => "read",
             Access::Write => "write",
+            Access::Tag => "tag",
             Access::Delete => "delete",
         }
     }
@@ -78,6 +83,8 @@ pub struct StorageCtx {
     effects: Option<Effects>,
     function: Arc<str>,
     on_denied: OnDenied,
+    /// None: not granted; Some(None): there is none.
+    scanner: Option<Option<Arc<Scanner>>>,
     /// Readers and writers open now.
     handles: u32,
     bytes_read: u64,
@@ -115,10 +122,18 @@ impl StorageCtx {
             effects: None,
             function,
             on_denied,
+            scanner: None,
             handles,
             bytes_read,
             bytes_written,
         }
+    }
+
+    /// The same, which may ask the virus scanner if that is granted (None: it is not), and if there
+    /// is one.
+    #[must_use]
+    pub fn with_scanner(self, scanner: Option<Option<Arc<Scanner>>>) -> StorageCtx {
+        StorageCtx { scanner, ..self }
     }
 
     /// Bytes of objects that the guest has read, for its account.
@@ -421,6 +436,38 @@ impl wit::Host for StorageView<'_> {
         let store = self.ctx.store.clone();
         let work = async |effect| store.delete(Delete { effect, ..delete }).await;
         Ok(self.ctx.once(effect, work).await.map(drop))
+    }
+
+    async fn copy(
+        &mut self,
+        source: wit::Pinned,
+        bucket: String,
+        key: String,
+        if_none_match: bool,
+    ) -> Answer<wit::ObjectInfo> {
+        Ok(self.ctx.copy(source, bucket, key, if_none_match).await)
+    }
+
+    async fn tags(
+        &mut self,
+        bucket: String,
+        key: String,
+        version: Option<String>,
+    ) -> Answer<Vec<(String, String)>> {
+        Ok(self.ctx.tags(bucket, key, version).await)
+    }
+
+    async fn tag(
+        &mut self,
+        object: wit::Pinned,
+        set: Vec<(String, String)>,
+        remove: Vec<String>,
+    ) -> Answer<()> {
+        Ok(self.ctx.tag(object, set, remove).await)
+    }
+
+    async fn delete_version(&mut self, object: wit::Pinned) -> Answer<()> {
+        Ok(self.ctx.delete_version(object).await)
     }
 
     async fn list(

@@ -1,4 +1,4 @@
-//! Every key of the configuration but `[[users]]` and `[[trust]]`: the one list that defaults, the environment,
+//! Every key of the configuration but `[[users]]`, `[[trust]]` and `[[validate]]`: the one list that defaults, the environment,
 //! range checks and `config show` are made from.
 
 use std::ops::RangeInclusive;
@@ -259,6 +259,42 @@ pub(crate) const KEYS: &[Key] = &[
         "exactly so many parts; unset: chosen by length and cores",
     ),
     key("encoder.mp4", Kind::Bool, Some("false"), "also make a progressive MP4 for download"),
+    key(
+        "validator.schedule",
+        Kind::Text,
+        Some("\"* * * * *\""),
+        "when to look for changes that no event told of, as a line of cron",
+    ),
+    key(
+        "validator.settle_secs",
+        Kind::Int(0..=3_600),
+        Some("60"),
+        "for how long a change is left to its own event before that",
+    ),
+    key(
+        "antivirus.address",
+        Kind::Text,
+        None,
+        "socket of clamd, a path or HOST:PORT, for `second_opinion`; unset: there is none",
+    ),
+    key(
+        "antivirus.megabytes_max",
+        Kind::Int(1..=4_095),
+        Some("25"),
+        "largest object that is sent there, in MiB; at most clamd's StreamMaxLength",
+    ),
+    key(
+        "antivirus.timeout_secs",
+        Kind::Int(1..=3_600),
+        Some("120"),
+        "how long it may take for one object",
+    ),
+    key(
+        "antivirus.scans_max",
+        Kind::Int(1..=64),
+        Some("4"),
+        "objects that are sent there at once; at most clamd's MaxThreads",
+    ),
     key(
         "log.level",
         Kind::Text,

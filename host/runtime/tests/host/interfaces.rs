@@ -10,18 +10,23 @@ use backlot_runtime::Grants;
 use crate::support::{BUCKET, Host, grant_bucket};
 
 /// Functions that need a grant.
-const GRANTED: [&str; 11] = [
+const GRANTED: [&str; 16] = [
+    "antivirus#scan",
     "changes#end",
     "changes#read",
     "children#start",
     "context#publish",
     "encoder#open",
     "objects#compose",
+    "objects#copy",
     "objects#create",
     "objects#delete",
+    "objects#delete-version",
     "objects#head",
     "objects#list",
     "objects#open",
+    "objects#tag",
+    "objects#tags",
 ];
 
 /// Functions that need none: they tell a guest about itself, or are about its own children and what
@@ -100,6 +105,7 @@ async fn what_is_not_granted_is_denied_with_a_type_and_a_line_in_the_log() {
 async fn what_is_granted_is_not_denied() {
     let host = Host::with(|_, manifest| {
         grant_bucket(manifest);
+        manifest.grants.antivirus = true;
         manifest.grants.encoding = true;
         manifest.grants.publish = true;
         manifest.grants.children = vec!["probe".to_owned()];
