@@ -213,7 +213,7 @@ fn a_policy_that_makes_no_sense_is_refused_with_what_to_do() {
         ("bucket = \"a\"\ntypes = [\"pfd\"]", "pfd"),
         ("bucket = \"quarantine\"", "cannot be validated"),
         ("bucket = \"a\"\n[[validate]]\nbucket = \"a\"", "twice"),
-        ("bucket = \"a\"\nsecond_opinion = true", "antivirus.address"),
+        ("bucket = \"a\"\nsecond_opinion = true", "antivirus.socket"),
         ("bucket = \"a\"\ninvalid = \"burn\"", "burn"),
         ("bucket = \"a\"\ncolour = 1", "colour"),
     ] {
@@ -269,7 +269,7 @@ fn a_virus_scanner_has_the_last_word() {
     let config = format!(
         "
         [antivirus]
-        address = {:?}
+        socket = {:?}
         [validator]
         schedule = \"* * * * * *\"
         settle_secs = 1

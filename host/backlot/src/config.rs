@@ -125,7 +125,7 @@ pub(crate) struct Validator {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Antivirus {
-    pub(crate) address: Option<String>,
+    pub(crate) socket: Option<String>,
     pub(crate) megabytes_max: u64,
     pub(crate) timeout_secs: u64,
     pub(crate) scans_max: usize,

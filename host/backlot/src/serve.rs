@@ -193,11 +193,11 @@ fn setup(config: &Config) -> Result<Setup<'_>, Fault> {
 }
 
 fn scanner(config: &config::Antivirus) -> Result<Option<Arc<Scanner>>, Fault> {
-    let Some(address) = &config.address else { return Ok(None) };
+    let Some(address) = &config.socket else { return Ok(None) };
     let address = address.parse().map_err(|err| {
         Fault::new(
             "E0104",
-            format!("antivirus.address: {err}"),
+            format!("antivirus.socket: {err}"),
             "name clamd's socket, such as /run/clamav/clamd.ctl or 127.0.0.1:3310",
         )
     })?;

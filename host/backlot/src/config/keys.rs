@@ -272,7 +272,7 @@ pub(crate) const KEYS: &[Key] = &[
         "for how long a change is left to its own event before that",
     ),
     key(
-        "antivirus.address",
+        "antivirus.socket",
         Kind::Text,
         None,
         "socket of clamd, a path or HOST:PORT, for `second_opinion`; unset: there is none",

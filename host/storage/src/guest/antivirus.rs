@@ -7,7 +7,7 @@ use super::{Answer, StorageView, convert_error};
 use crate::Opinion;
 
 /// What a function without a scanner is told.
-const NO_SCANNER: &str = "no scanner is configured: set antivirus.address";
+const NO_SCANNER: &str = "no scanner is configured: set antivirus.socket";
 
 impl wit::Host for StorageView<'_> {
     async fn scan(&mut self, object: Pinned) -> Answer<wit::Opinion> {
