@@ -118,6 +118,11 @@ fn versions_follow_one_another_and_a_restart_keeps_them() {
     assert_eq!(live(&server).as_ref(), Some(&first));
     stdout(&mut server.backlot(&format!("rollback f {}", &second[..10]))).unwrap();
     assert_eq!(live(&server).as_ref(), Some(&second));
+    let mut invoke = server.backlot("invoke f --example object-created --version 0123456789abcdef");
+    let output = invoke.output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("\"f\" has no version 0123456789abcdef"), "{told}");
     let versions = stdout(&mut server.backlot("versions f --json")).unwrap();
     assert_eq!(versions.lines().count(), 2, "{versions}");
     let decisions = show(&server).unwrap()["decisions"].as_array().unwrap().len();
