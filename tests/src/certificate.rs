@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 
-/// A certificate that is its own authority, for `localhost`, 127.0.0.1 and buckets below
+/// A certificate that is its own authority, for `localhost`, 127.0.0.1 and buckets at and below
 /// `s3.localhost`.
 pub struct Certificate {
     /// The certificate as PEM; also what clients are to trust.
@@ -20,7 +20,7 @@ impl Certificate {
     /// # Errors
     /// When they cannot be made or written.
     pub fn write(folder: &Path, name: &str) -> anyhow::Result<Self> {
-        let names = ["localhost", "127.0.0.1", "*.s3.localhost"].map(str::to_owned);
+        let names = ["localhost", "127.0.0.1", "s3.localhost", "*.s3.localhost"].map(str::to_owned);
         let mut params = CertificateParams::new(names)?;
         // Clients that trust several look for them by this name.
         params.distinguished_name.push(DnType::CommonName, name);

@@ -295,14 +295,18 @@ fn what_is_wrong_is_refused_and_changes_nothing() {
     assert!(reason.contains("fails its trial: it rejects its probe: no such command"), "{reason}");
     write(folder.path(), PROBE.component, "[probe]\nevent = { kind = \"k\", data = { a = 1 } }\n");
     deploy(&server, "");
-    let web = "[[triggers]]\ntype = \"http\"\npath = \"/*\"\n[probe]\nrequest = ";
-    write(folder.path(), WEB.component, &format!("{web}{{ path = \"/status/503\" }}\n"));
+    let write_web = |path: &str| {
+        let manifest = format!("name = \"f\"\n[probe]\nrequest = {{ path = \"{path}\" }}\n");
+        fs::write(folder.path().join("f.wasm"), WEB.component).unwrap();
+        fs::write(folder.path().join("f.toml"), manifest).unwrap();
+    };
+    write_web("/status/503");
     let reason = refused(&server, "");
     let wanted = "it answers 503 Service Unavailable to its probe GET /status/503, not 200";
     assert!(reason.contains(wanted), "{reason}");
-    write(folder.path(), WEB.component, &format!("{web}{{ path = \"/trap\" }}\n"));
+    write_web("/trap");
     assert!(refused(&server, "").contains("it answers 502 Bad Gateway"));
-    write(folder.path(), WEB.component, &format!("{web}{{ path = \"/hello\" }}\n"));
+    write_web("/hello");
     deploy(&server, "");
     server.stop().unwrap();
 }

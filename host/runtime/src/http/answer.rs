@@ -179,8 +179,12 @@ impl HttpFunctions {
         match (reached, answer) {
             (Reached::Deadline, _) => call.refused(End::TimedOut),
             (Reached::End(Err(end)), _) => call.refused(end),
-            (_, None) => call.refused(End::Failed),
-            (_, Some(Err(err))) => call.gave_up(&err),
+            (_, None) => call.refused(progress.failure().unwrap_or(End::Failed)),
+            (_, Some(Err(err))) => match progress.failure() {
+                // It was ended, on other threads: that it has no answer now is but what follows.
+                Some(end) => call.refused(end),
+                None => call.gave_up(&err),
+            },
             (Reached::End(Ok(instance)), Some(Ok(answer))) => {
                 if let Some(instance) = instance {
                     keep(&self.shared, &version, instance);
