@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use backlot_builtin::{WEB, WEB3};
+use backlot_builtin::{HELLO, WEB, WEB3};
 use backlot_tests::server::Server;
 use backlot_tests::stdout;
 
@@ -61,7 +61,7 @@ fn ours(folder: &Path, load: Load, languages: bool) -> anyhow::Result<()> {
     let functions = folder.join("functions");
     fs::create_dir(&functions)?;
     let mut guests = vec![
-        ("rust-p2", WEB.component.to_vec(), "/hello"),
+        ("rust-p2", HELLO.component.to_vec(), "/hello"),
         ("rust-p3", WEB3.component.to_vec(), "/hello"),
     ];
     if languages {
@@ -82,15 +82,13 @@ fn ours(folder: &Path, load: Load, languages: bool) -> anyhow::Result<()> {
         }
         for (mode, http) in modes {
             let name = format!("{guest}-{mode}");
-            let manifest = format!(
-                "name = \"{name}\"\n[[triggers]]\ntype = \"http\"\npath = \"/*\"\n\
-                 host = \"{name}\"\n[http]\nrequests_max = 1000\ntimeout_secs = 600\n{http}\n"
-            );
             fs::write(functions.join(format!("{name}.wasm")), component)?;
-            fs::write(functions.join(format!("{name}.toml")), manifest)?;
+            fs::write(functions.join(format!("{name}.toml")), manifest(&name, http))?;
             rows.push((name, *path));
         }
     }
+    fs::write(functions.join("loopers.wasm"), WEB.component)?;
+    fs::write(functions.join("loopers.toml"), manifest("loopers", ""))?;
     let config = folder.join("backlot.toml");
     fs::write(&config, format!("[functions]\nfolder = {functions:?}\nrequests_max = 1000\n"))?;
     let config = config.to_str().context("a path of text")?;
@@ -110,9 +108,17 @@ fn ours(folder: &Path, load: Load, languages: bool) -> anyhow::Result<()> {
     server.stop()
 }
 
+/// A function under a host of its own name.
+fn manifest(name: &str, http: &str) -> String {
+    format!(
+        "name = \"{name}\"\n[[triggers]]\ntype = \"http\"\npath = \"/*\"\n\
+         host = \"{name}\"\n[http]\nrequests_max = 1000\ntimeout_secs = 600\n{http}\n"
+    )
+}
+
 /// Requests whose guests compute without end.
 fn looping(address: &str, count: usize) -> anyhow::Result<Vec<TcpStream>> {
-    let request = b"GET /spin HTTP/1.1\r\nHost: rust-p2-reused\r\n\r\n";
+    let request = b"GET /spin HTTP/1.1\r\nHost: loopers\r\n\r\n";
     let ask = |_| -> anyhow::Result<TcpStream> {
         let mut stream = TcpStream::connect(address)?;
         stream.write_all(request)?;

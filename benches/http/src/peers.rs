@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use backlot_builtin::{WEB, WEB3};
+use backlot_builtin::{HELLO, WEB3};
 use backlot_tests::wait_for;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -41,7 +41,7 @@ pub(crate) fn measure(folder: &Path, load: Load) -> anyhow::Result<()> {
     let mut hyper = Command::new(std::env::current_exe()?);
     let address = free_address()?;
     row("bare hyper", hyper.arg(HYPER).arg(&address), &address, load)?;
-    for (name, component) in [("0.2", WEB.component), ("0.3", WEB3.component)] {
+    for (name, component) in [("0.2", HELLO.component), ("0.3", WEB3.component)] {
         let path = folder.join(format!("web-{name}.wasm"));
         fs::write(&path, component)?;
         for (mode, options) in [
