@@ -28,7 +28,8 @@ fn requests_are_counted_by_how_they_ended() {
     let shown = wait_for("the counts", Duration::from_secs(20), || {
         let shown = stdout(&mut server.backlot("functions show web --json"))?;
         let shown: Value = serde_json::from_str(&shown)?;
-        Ok((shown["http"][0]["requests"] == 10).then_some(shown))
+        let counts = &shown["http"][0];
+        Ok((counts["requests"] == 10 && counts["running"] == 0).then_some(shown))
     })
     .unwrap();
     let counts = &shown["http"][0];
@@ -48,6 +49,7 @@ fn requests_are_counted_by_how_they_ended() {
     assert_eq!(of("backlot_http_requests_total 4xx"), Some(2.0), "{read}");
     assert_eq!(of("backlot_http_requests_total failed"), Some(1.0), "{read}");
     assert_eq!(of("backlot_http_refused_total"), Some(0.0), "{read}");
+    assert_eq!(of("backlot_http_running"), Some(0.0), "{read}");
     assert_eq!(of("backlot_http_duration_seconds_count"), Some(10.0), "{read}");
     assert_eq!(of("backlot_http_duration_seconds_bucket +Inf"), Some(10.0), "{read}");
     for state in ["ready", "delayed", "blocked", "running", "parked"] {

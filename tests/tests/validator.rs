@@ -211,7 +211,7 @@ fn a_policy_that_makes_no_sense_is_refused_with_what_to_do() {
     };
     for (entry, wanted) in [
         ("bucket = \"a\"\ntypes = [\"pfd\"]", "pfd"),
-        ("bucket = \"quarantine\"", "cannot be validated"),
+        ("bucket = \"quarantine\"", "no bucket that can be validated"),
         ("bucket = \"a\"\n[[validate]]\nbucket = \"a\"", "twice"),
         ("bucket = \"a\"\nsecond_opinion = true", "antivirus.socket"),
         ("bucket = \"a\"\ninvalid = \"burn\"", "burn"),
@@ -318,10 +318,10 @@ fn a_virus_scanner_has_the_last_word() {
 
 /// How good files are made: name, what damage must always be found in it, command.
 const GOOD_FILES: [(&str, &[&str], &str); 13] = [
-    ("a.png", &["cut", "flip", "append"], "convert -size 64x48 plasma:7 OUT"),
-    ("a.jpg", &["cut", "append"], "convert -size 64x48 plasma:7 OUT"),
-    ("a.gif", &["cut", "append"], "convert -size 64x48 plasma:7 OUT"),
-    ("a.webp", &["cut", "append"], "convert -size 64x48 plasma:7 OUT"),
+    ("a.png", &["cut", "flip", "append"], "convert -size 64x48 -seed 7 plasma:fractal OUT"),
+    ("a.jpg", &["cut", "append"], "convert -size 64x48 -seed 7 plasma:fractal OUT"),
+    ("a.gif", &["cut", "append"], "convert -size 64x48 -seed 7 plasma:fractal OUT"),
+    ("a.webp", &["cut", "append"], "convert -size 64x48 -seed 7 plasma:fractal OUT"),
     ("a.mp4", &["cut", "append"], "ffmpeg -v error -f lavfi -i testsrc2=s=96x64:d=1 OUT"),
     ("a.wav", &["cut", "append"], "ffmpeg -v error -f lavfi -i sine=d=1 OUT"),
     ("a.flac", &["append"], "ffmpeg -v error -f lavfi -i sine=d=1 OUT"),

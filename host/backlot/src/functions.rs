@@ -146,6 +146,7 @@ fn counts_line(counts: &Value) -> String {
     let number = |path: &str| counts.pointer(path).and_then(Value::as_u64).unwrap_or_default();
     let mut line = format!("{} requests", number("/requests"));
     for (path, what) in [
+        ("/running", "running"),
         ("/answered/2xx", "2xx"),
         ("/answered/3xx", "3xx"),
         ("/answered/4xx", "4xx"),
@@ -281,7 +282,7 @@ mod tests {
             },
             "http": [
                 {
-                    "version": "0123456789abcdef", "requests": 12,
+                    "version": "0123456789abcdef", "requests": 12, "running": 3,
                     "answered": { "2xx": 10, "3xx": 0, "4xx": 0, "5xx": 1 }, "failed": 1,
                     "timed_out": 0, "gone": 0, "too_long": 0, "refused": 2,
                     "p50_ms": 0.75, "p99_ms": 8.0,
@@ -295,7 +296,7 @@ mod tests {
         });
         let page = page(&function);
         assert!(page.contains("  canary    3 calls, 0 failed, 3 trapped, p99 8 ms\n"), "{page}");
-        let line = "0123456789ab 12 requests, 10 2xx, 1 5xx, 1 failed, 2 refused besides, \
+        let line = "0123456789ab 12 requests, 3 running, 10 2xx, 1 5xx, 1 failed, 2 refused besides, \
             p50 0.8 ms, p99 8.0 ms\n  fedcba987654 0 requests\n";
         assert!(page.contains(line), "{page}");
         let line = "2026-03-01 10:00:00  rolled-back abcdef       by watchdog: 3 of 3 calls";

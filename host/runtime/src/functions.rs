@@ -86,7 +86,7 @@ impl Version {
 
     /// What was counted of its HTTP requests since it was deployed; none when it answers none.
     pub fn http_counts(&self) -> Option<HttpCounts> {
-        self.http.as_ref().map(|http| http.counters.counts())
+        self.http.as_ref().map(|http| http.counts())
     }
 
     /// What it is known by: SHA-256 over component and manifest, in hexadecimal.

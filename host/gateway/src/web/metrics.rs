@@ -166,6 +166,16 @@ impl Moment {
             }
         }
         let mut family = encoder.encode_descriptor(
+            "backlot_http_running",
+            "HTTP requests whose guest is at work.",
+            None,
+            MetricType::Gauge,
+        )?;
+        for version in &self.versions {
+            let running = ConstGauge::new(signed(version.counts.running));
+            running.encode(family.encode_family(&version.labels())?)?;
+        }
+        let mut family = encoder.encode_descriptor(
             "backlot_http_refused",
             "HTTP requests that a version of a function was not given: too many at once.",
             None,

@@ -166,29 +166,35 @@ impl Host {
     /// Have a request under way that takes the function's only place; dropping what this gives
     /// drops the connection.
     pub(crate) async fn occupied(&self, path: &str) -> AbortOnDropHandle<()> {
-        loop {
-            let request = Request::get(path).header("host", "test");
-            let request = request.body(Empty::<Bytes>::new()).unwrap();
-            let mut connection = self.connect().await;
-            let mut asked = AbortOnDropHandle::new(tokio::spawn(async move {
-                let answer = connection.send_request(request).await.unwrap();
-                if answer.status() != StatusCode::TOO_MANY_REQUESTS {
-                    // Held, and not read.
-                    std::future::pending().await
-                }
-            }));
-            // Who comes second is refused: this request, or the one that looks whether it is there.
-            loop {
-                tokio::select! {
-                    _refused = &mut asked => break,
-                    look = self.get("/hello") => {
-                        if look.status == StatusCode::TOO_MANY_REQUESTS {
-                            return asked;
-                        }
-                    }
-                }
+        // One before may have its answer and not be done.
+        self.running(0).await;
+        let request = Request::get(path).header("host", "test");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let mut connection = self.connect().await;
+        let asked = AbortOnDropHandle::new(tokio::spawn(async move {
+            let _held_and_not_read = connection.send_request(request).await.unwrap();
+            std::future::pending().await
+        }));
+        self.running(1).await;
+        asked
+    }
+
+    /// Waits until so many guests answer requests.
+    async fn running(&self, count: u64) {
+        let counted = async {
+            let running = || {
+                let functions = self.runtime.functions();
+                functions
+                    .iter()
+                    .filter_map(|version| version.http_counts())
+                    .map(|c| c.running)
+                    .sum::<u64>()
+            };
+            while count != running() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
-        }
+        };
+        timeout(PATIENCE, counted).await.unwrap();
     }
 
     pub(crate) async fn stop(self) -> Drained {

@@ -56,8 +56,10 @@ pub(crate) struct Counters {
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HttpCounts {
-    /// Requests that reached the function: all but `refused`.
+    /// Requests that reached the function and ended: all but `running` and `refused`.
     pub requests: u64,
+    /// Requests whose guest is at work.
+    pub running: u64,
     /// Answers of status 200 to 299, 300 to 399, 400 to 499, 500 to 599.
     pub answered: [u64; 4],
     /// The guest trapped, or gave no answer.
@@ -125,13 +127,15 @@ impl Counters {
         add(&self.refused);
     }
 
-    pub(crate) fn counts(&self) -> HttpCounts {
+    /// What was counted, while so many requests run.
+    pub(crate) fn counts(&self, running: u64) -> HttpCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let answered = self.answered.each_ref().map(read);
         let [failed, timed_out, gone, too_long] =
             [&self.failed, &self.timed_out, &self.gone, &self.too_long].map(read);
         HttpCounts {
             requests: answered.iter().sum::<u64>() + failed + timed_out + gone + too_long,
+            running,
             answered,
             failed,
             timed_out,
@@ -170,7 +174,7 @@ mod tests {
         counters.end(End::Answered(200), Duration::ZERO);
         counters.end(End::Answered(200), Duration::MAX);
         counters.refuse();
-        let counts = counters.counts();
+        let counts = counters.counts(0);
         assert_eq!((counts.requests, counts.refused), (10, 1));
         assert_eq!(counts.answered, [3, 1, 1, 1]);
         assert_eq!(counts.latency.iter().sum::<u64>(), 10);
@@ -184,16 +188,16 @@ mod tests {
             counts.quantile(share).map(|time| time.as_micros()).unwrap_or_default()
         };
         let counters = Counters::default();
-        assert_eq!(counters.counts().quantile(0.5), None);
+        assert_eq!(counters.counts(0).quantile(0.5), None);
         for _ in 0..99 {
             counters.end(End::Answered(200), Duration::from_micros(100));
         }
         counters.end(End::Answered(200), Duration::from_micros(3_000));
-        let counts = counters.counts();
+        let counts = counters.counts(0);
         assert!((64..=128).contains(&micros(&counts, 0.5)), "{}", micros(&counts, 0.5));
         assert!((64..=128).contains(&micros(&counts, 0.99)), "{}", micros(&counts, 0.99));
         assert!((2_048..=4_096).contains(&micros(&counts, 1.0)), "{}", micros(&counts, 1.0));
         counters.end(End::TimedOut, Duration::MAX);
-        assert_eq!(micros(&counters.counts(), 1.0), 1 << 26);
+        assert_eq!(micros(&counters.counts(0), 1.0), 1 << 26);
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime_wasi_http::handler::ProxyPre;
 
-use super::counters::Counters;
+use super::counters::{Counters, HttpCounts};
 use super::crowd::Crowds;
 use super::instance::Instance;
 use super::profile::Profile;
@@ -40,13 +40,16 @@ struct Idle {
     _place: OwnedSemaphorePermit,
 }
 
+fn requests_max(profile: &Profile) -> usize {
+    usize::try_from(profile.settings.requests_max).unwrap_or(usize::MAX)
+}
+
 impl HttpHandler {
     pub(crate) fn new(pre: ProxyPre<GuestState>, profile: Profile) -> Self {
-        let requests_max = usize::try_from(profile.settings.requests_max).unwrap_or(usize::MAX);
         Self {
             pre,
+            slots: Arc::new(Semaphore::new(requests_max(&profile))),
             profile: Arc::new(profile),
-            slots: Arc::new(Semaphore::new(requests_max)),
             counters: Arc::default(),
             crowds: Crowds::default(),
             crowds_begun: AtomicU64::new(0),
@@ -61,6 +64,11 @@ impl HttpHandler {
             ProxyPre::P3(pre) => ProxyPre::P3(pre.clone()),
         };
         Self::new(pre, profile)
+    }
+
+    pub(crate) fn counts(&self) -> HttpCounts {
+        let running = requests_max(&self.profile).saturating_sub(self.slots.available_permits());
+        self.counters.counts(running as u64)
     }
 
     /// Whether an instance serves several requests at once. Of 0.2 it cannot.

@@ -82,6 +82,7 @@ fn counts(version: &Version) -> Option<Value> {
     Some(json!({
         "version": version.id(),
         "requests": counts.requests,
+        "running": counts.running,
         "answered": { "2xx": success, "3xx": redirect, "4xx": refusal, "5xx": failure },
         "failed": counts.failed,
         "timed_out": counts.timed_out,
