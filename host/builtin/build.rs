@@ -38,7 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // OUT_DIR is <target>/<profile>/build/<package>/out: share one guest build among profiles.
     let target_dir = out_dir.ancestors().nth(4).ok_or("OUT_DIR is too short")?.join("guests");
 
-    let mut packages = vec![Guest::named("encoder", "backlot_encoder", guests.join("encoder"))];
+    let mut packages: Vec<Guest> = ["encoder", "validator"]
+        .map(|name| Guest::named(name, &format!("backlot_{name}"), guests.join(name)))
+        .into();
     if env::var_os("CARGO_FEATURE_FIXTURES").is_some() {
         packages.extend(fixtures(&guests)?);
     }

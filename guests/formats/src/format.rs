@@ -304,7 +304,7 @@ impl Format {
     }
 
     /// This format and those that it also is.
-    pub(crate) fn lineage(self) -> impl Iterator<Item = Self> {
+    pub fn lineage(self) -> impl Iterator<Item = Self> {
         std::iter::successors(Some(self), |format| format.is_a())
     }
 }

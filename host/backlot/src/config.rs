@@ -6,10 +6,12 @@
 mod keys;
 mod load;
 pub(crate) mod show;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use backlot_policy::Policy;
 use serde::Deserialize;
 
 pub(crate) use load::load;
@@ -26,7 +28,11 @@ pub(crate) struct Config {
     pub(crate) queue: Queue,
     pub(crate) history: History,
     pub(crate) encoder: Encoder,
+    pub(crate) validator: Validator,
     pub(crate) log: Log,
+    /// What the buckets that are validated take.
+    #[serde(default)]
+    pub(crate) validate: Vec<Policy>,
     #[serde(default)]
     pub(crate) users: Vec<User>,
     #[serde(default)]
@@ -95,6 +101,13 @@ pub(crate) struct Encoder {
     pub(crate) part_secs: Option<u32>,
     pub(crate) parts: Option<u32>,
     pub(crate) mp4: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Validator {
+    pub(crate) schedule: String,
+    pub(crate) settle_secs: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

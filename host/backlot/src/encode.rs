@@ -77,7 +77,8 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
         // It has no listener of functions.
         http_requests: 1,
         http_idle: 0,
-        env: env.clone(),
+        encoder: Some(env.clone()),
+        validation: None,
     })
     .await
     .map_err(|fault| retell(fault, &args.out))?;

@@ -31,6 +31,7 @@ mod serve;
 mod signals;
 mod token;
 mod tokens;
+mod validator;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! A data folder at work: ledger, store, encoder and runtime, with the builtin encoder in it.
+//! A data folder at work: ledger, store, encoder and runtime, with the builtin guests in it.
 //! `serve` and `encode` differ only in what they put around this.
 
 use std::fs;
@@ -16,6 +16,7 @@ use cap_std::fs::Dir;
 
 use crate::compile;
 use crate::fault::Fault;
+use crate::validator::{self, Validation};
 
 /// Where films are uploaded to.
 pub(crate) const UPLOADS: &str = "uploads";
@@ -46,8 +47,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) compile: CompileLimits,
     /// Who must sign which functions.
     pub(crate) trust: Vec<TrustRule>,
-    /// Settings of the encoder guest.
-    pub(crate) env: Vec<(&'static str, String)>,
+    /// Settings of the encoder guest; None: there is none.
+    pub(crate) encoder: Option<Vec<(&'static str, String)>>,
+    /// What is validated; None: there is no validator.
+    pub(crate) validation: Option<Validation>,
 }
 
 /// An open data folder.
@@ -66,12 +69,7 @@ impl Node {
         let opened = tokio::task::spawn_blocking(move || open_data(&data, put_bytes_max));
         let (ledger, store) =
             opened.await.map_err(|err| internal("opening the data folder", &err))??;
-        for bucket in [UPLOADS, CONTENT] {
-            match store.create_bucket(bucket).await {
-                Ok(_) | Err(StoreError::BucketExists(_)) => {}
-                Err(err) => return Err(internal("making the buckets", &err)),
-            }
-        }
+        make_buckets(&store, &[UPLOADS, CONTENT]).await?;
         let mut encoding = EncoderConfig { niceness: setup.niceness, ..EncoderConfig::default() };
         encoding.slots = setup.slots.unwrap_or(encoding.slots);
         let mut config = RuntimeConfig::new(setup.cache, setup.data.join("components"));
@@ -93,7 +91,13 @@ impl Node {
                 err => internal("starting the runtime", &err),
             },
         )?;
-        provide_encoder(&runtime, &setup.env).await?;
+        if let Some(env) = &setup.encoder {
+            provide_encoder(&runtime, env).await?;
+        }
+        if let Some(validation) = &setup.validation {
+            make_buckets(&store, &[validator::OWN_BUCKET, validator::QUARANTINE_BUCKET]).await?;
+            provide_validator(&runtime, validation).await?;
+        }
         runtime.restore().await.map_err(|err| internal("reading what was deployed", &err))?;
         Ok(Self { ledger, store, runtime })
     }
@@ -108,6 +112,24 @@ async fn provide_encoder(runtime: &Runtime, env: &[(&'static str, String)]) -> R
     }
     let provided = runtime.provide(manifest, builtin.component).await;
     provided.map(drop).map_err(|err| internal("loading the encoder", &err))
+}
+
+async fn provide_validator(runtime: &Runtime, validation: &Validation) -> Result<(), Fault> {
+    let manifest = validation.manifest().map_err(|err| {
+        Fault::new("E0104", format!("the validator: {err}"), "change [validator] in backlot.toml")
+    })?;
+    let provided = runtime.provide(manifest, backlot_builtin::VALIDATOR.component).await;
+    provided.map(drop).map_err(|err| internal("loading the validator", &err))
+}
+
+async fn make_buckets(store: &Store, names: &[&str]) -> Result<(), Fault> {
+    for name in names {
+        match store.create_bucket(name).await {
+            Ok(_) | Err(StoreError::BucketExists(_)) => {}
+            Err(err) => return Err(internal("making the buckets", &err)),
+        }
+    }
+    Ok(())
 }
 
 fn open_data(data: &Path, put_bytes_max: u64) -> Result<(Ledger, Store), Fault> {

@@ -19,6 +19,7 @@ use crate::config::{self, Access, Config, LogFormat};
 use crate::credentials::{self, Credentials};
 use crate::fault::Fault;
 use crate::node::{self, Node, Setup};
+use crate::validator::Validation;
 use crate::{Done, functions_folder, history, logging, out, signals, token};
 
 /// MiB in bytes.
@@ -191,7 +192,12 @@ fn setup(config: &Config) -> Setup<'_> {
             memory_megabytes: config.functions.compile_megabytes,
         },
         trust: config.trust.iter().map(trust_rule).collect(),
-        env,
+        encoder: Some(env),
+        validation: (!config.validate.is_empty()).then(|| Validation {
+            policies: config.validate.clone(),
+            schedule: Some(config.validator.schedule.clone()),
+            settle_secs: config.validator.settle_secs,
+        }),
     }
 }
 

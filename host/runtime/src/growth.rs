@@ -53,6 +53,7 @@ fn verb(access: Access) -> &'static str {
     match access {
         Access::Read => "read",
         Access::Write => "write",
+        Access::Tag => "tag",
         Access::Delete => "delete",
     }
 }

@@ -5,6 +5,7 @@
 //! an attempt that is over changes nothing, and what an earlier attempt did is not done again.
 
 mod changes;
+mod pinned;
 
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub enum Access {
     Read,
     /// Create, overwrite and compose them.
     Write,
+    /// Change their tags.
+    Tag,
     /// Delete them.
     Delete,
 }
@@ -43,6 +46,7 @@ impl Access {
         match self {
             Access::Read => "read",
             Access::Write => "write",
+            Access::Tag => "tag",
             Access::Delete => "delete",
         }
     }
@@ -421,6 +425,38 @@ impl wit::Host for StorageView<'_> {
         let store = self.ctx.store.clone();
         let work = async |effect| store.delete(Delete { effect, ..delete }).await;
         Ok(self.ctx.once(effect, work).await.map(drop))
+    }
+
+    async fn copy(
+        &mut self,
+        source: wit::Pinned,
+        bucket: String,
+        key: String,
+        if_none_match: bool,
+    ) -> Answer<wit::ObjectInfo> {
+        Ok(self.ctx.copy(source, bucket, key, if_none_match).await)
+    }
+
+    async fn tags(
+        &mut self,
+        bucket: String,
+        key: String,
+        version: Option<String>,
+    ) -> Answer<Vec<(String, String)>> {
+        Ok(self.ctx.tags(bucket, key, version).await)
+    }
+
+    async fn tag(
+        &mut self,
+        object: wit::Pinned,
+        set: Vec<(String, String)>,
+        remove: Vec<String>,
+    ) -> Answer<()> {
+        Ok(self.ctx.tag(object, set, remove).await)
+    }
+
+    async fn delete_version(&mut self, object: wit::Pinned) -> Answer<()> {
+        Ok(self.ctx.delete_version(object).await)
     }
 
     async fn list(

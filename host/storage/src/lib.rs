@@ -25,8 +25,8 @@ mod uploads;
 pub use backlot_ledger::objects::{
     Bucket, Checksum, ChecksumAlgorithm, ChecksumKind, CompletedPart, Conditions, Deleted,
     EtagMatch, ListPage, ListQuery, NULL_VERSION, ObjectHeaders, ObjectInfo, ObjectPart, ObjectRef,
-    Pairs, Part, PartsPage, SourceConditions, Upload, UploadsPage, UploadsQuery, Versioning,
-    VersionsPage, VersionsQuery,
+    Origin, Pairs, Part, PartsPage, QUARANTINE_TAG, RESERVED_TAG_PREFIX, SourceConditions, Tagging,
+    Upload, UploadsPage, UploadsQuery, Versioning, VersionsPage, VersionsQuery, is_reserved_tag,
 };
 pub use error::StoreError;
 pub use limits::{

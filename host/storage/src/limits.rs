@@ -1,6 +1,6 @@
 //! The limits of the store, S3's where S3 has one, and the checks of names against them.
 
-use crate::{Pairs, StoreError};
+use crate::{Pairs, StoreError, is_reserved_tag};
 
 /// Longest key in bytes (S3's).
 pub const KEY_BYTES_MAX: usize = 1_024;
@@ -106,7 +106,8 @@ fn check_text(value: &str) -> Result<(), StoreError> {
 }
 
 pub(crate) fn check_tags(tags: &Pairs) -> Result<(), StoreError> {
-    at_most("tags", tags.len() as u64, TAGS_MAX as u64)?;
+    let own = tags.keys().filter(|name| !is_reserved_tag(name)).count();
+    at_most("tags", own as u64, TAGS_MAX as u64)?;
     for (name, value) in tags {
         if name.is_empty() {
             return Err(StoreError::Invalid("a tag has no name".into()));

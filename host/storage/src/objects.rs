@@ -2,7 +2,7 @@
 
 use std::{io, mem};
 
-use backlot_ledger::objects::{Composition, CopyOf, NewObject, Origin, Removal};
+use backlot_ledger::objects::{Composition, CopyOf, NewObject, Origin, Removal, Tagging};
 use backlot_ledger::{Effect, crash};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -192,6 +192,7 @@ impl Store {
         let removals = deletes.into_iter().map(|delete| Removal {
             object: ObjectRef { bucket: delete.bucket, key: delete.key, version: delete.version },
             conditions: delete.conditions,
+            content_id: delete.content_id,
             origin: Origin { effect: delete.effect, principal: delete.principal },
         });
         let (store, removals) = (self.clone(), removals.collect());
@@ -328,7 +329,14 @@ impl Store {
         Ok((info.version_id, info.tags))
     }
 
-    /// Replaces the tags (empty: deletes them); answers the version they belong to.
+    /// Sets and removes some tags of one version, reserved ones too.
+    pub async fn tag(&self, tagging: Tagging) -> Result<()> {
+        check_tags(&tagging.set)?;
+        Ok(self.shared.ledger.tag_object(tagging).await?)
+    }
+
+    /// Replaces the tags (empty: deletes them) but for the reserved ones; answers the version they
+    /// belong to.
     pub async fn set_tags(&self, object: &ObjectRef, tags: Pairs) -> Result<String> {
         check_tags(&tags)?;
         Ok(self.shared.ledger.set_object_tags(object.clone(), tags).await?)

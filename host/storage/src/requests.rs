@@ -56,6 +56,8 @@ pub struct Delete {
     pub version: Option<String>,
     /// What must hold at commit (`if_match` only, as in S3).
     pub conditions: Conditions,
+    /// With a version: delete it only while it is this content.
+    pub content_id: Option<String>,
     /// As in [`Put`].
     pub effect: Option<Effect>,
     /// Who asks, for the event.
@@ -80,7 +82,7 @@ pub enum MetadataDirective {
 /// Tags of a copy.
 #[derive(Clone, Debug, Default)]
 pub enum TagDirective {
-    /// Those of the source.
+    /// Those of the source, but for the reserved ones.
     #[default]
     Copy,
     /// These.

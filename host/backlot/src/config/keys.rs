@@ -1,4 +1,4 @@
-//! Every key of the configuration but `[[users]]` and `[[trust]]`: the one list that defaults, the environment,
+//! Every key of the configuration but `[[users]]`, `[[trust]]` and `[[validate]]`: the one list that defaults, the environment,
 //! range checks and `config show` are made from.
 
 use std::ops::RangeInclusive;
@@ -233,6 +233,18 @@ pub(crate) const KEYS: &[Key] = &[
         "exactly so many parts; unset: chosen by length and cores",
     ),
     key("encoder.mp4", Kind::Bool, Some("false"), "also make a progressive MP4 for download"),
+    key(
+        "validator.schedule",
+        Kind::Text,
+        Some("\"* * * * *\""),
+        "when to look for changes that no event told of, as a line of cron",
+    ),
+    key(
+        "validator.settle_secs",
+        Kind::Int(0..=3_600),
+        Some("60"),
+        "for how long a change is left to its own event before that",
+    ),
     key(
         "log.level",
         Kind::Text,

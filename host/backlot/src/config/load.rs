@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use backlot_policy::Policy;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::keys::{KEYS, Key, Kind};
-use super::{Config, Trust, User};
+use super::{Config, Trust, User, validate};
 use crate::cli::ConfigFlags;
 use crate::fault::Fault;
 
@@ -86,7 +87,7 @@ fn load_with(
         }
         values.push((key.path, value, origin));
     }
-    for name in ["users", "trust"] {
+    for name in ["users", "trust", "validate"] {
         if let Some(list) = file.as_ref().and_then(|file| file.table.get(name)) {
             merged.insert(name.to_owned(), list.clone());
         }
@@ -94,6 +95,7 @@ fn load_with(
     let config: Config = merged.try_into().map_err(|err: toml::de::Error| {
         Fault::new("E0102", err.message().to_owned(), "`backlot config show` lists all keys")
     })?;
+    validate::check(&config)?;
     Ok(Loaded { config, values })
 }
 
@@ -138,6 +140,8 @@ fn check_names(file: &File) -> Result<(), Fault> {
         } else if name == "trust" {
             let shape = "functions = \"pay-*\", keys = [\"RWQ…\"] and optionally downgrade = true";
             check_list::<Trust>(file, name, value, shape)?;
+        } else if name == "validate" {
+            check_list::<Policy>(file, name, value, validate::SHAPE)?;
         } else if tables.contains(&name.as_str()) {
             let Some(table) = value.as_table() else {
                 return Err(wrong_type(file, name, name, "a table"));
@@ -152,7 +156,7 @@ fn check_names(file: &File) -> Result<(), Fault> {
         } else if !KEYS.iter().any(|key| key.path == name) {
             let mut names = tables.clone();
             names.extend(KEYS.iter().filter(|key| key.split().0.is_none()).map(|key| key.path));
-            names.extend(["users", "trust"]);
+            names.extend(["users", "trust", "validate"]);
             names.dedup();
             return Err(unknown(file, name, "the top level", &names));
         }

@@ -11,6 +11,7 @@ use super::backend::{Backend, etag, signed, time};
 use super::checksums::{self, fill_checksums};
 use super::errors::from_store;
 use super::listing::page_size;
+use super::quarantine;
 
 pub(super) async fn get(
     backend: &Backend,
@@ -22,6 +23,7 @@ pub(super) async fn get(
         .map_err(|_| s3_error!(InvalidArgument, "part-number-marker is negative"))?;
     let object = ObjectRef { bucket: input.bucket, key: input.key, version: input.version_id };
     let (info, parts) = backend.store.object_parts(&object).await.map_err(from_store)?;
+    quarantine::check(&info)?;
     // `s3s` does not take a list in one header line apart.
     let wanted: Vec<&str> = input
         .object_attributes

@@ -12,7 +12,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::backend::{Backend, etag, principal, time};
 use super::checksums::{self, fill_checksums};
 use super::errors::{from_store, range_not_satisfiable};
-use super::{conditions, multipart, tagging, writes};
+use super::{conditions, multipart, quarantine, tagging, writes};
 
 pub(super) async fn copy(
     backend: &Backend,
@@ -46,6 +46,7 @@ pub(super) async fn copy(
         (true, None) => TagDirective::Replace(backlot_storage::Pairs::new()),
         (true, Some(header)) => TagDirective::Replace(tagging::parse_header(header)?),
     };
+    quarantine::check_source(backend, &source).await?;
     let checksum = req.input.checksum_algorithm.as_ref();
     let source_version = source.version.clone();
     let copy = Copy {
@@ -81,6 +82,7 @@ pub(super) async fn copy_part(
     req: S3Request<UploadPartCopyInput>,
 ) -> S3Result<S3Response<UploadPartCopyOutput>> {
     let mut source = source(&req.input.copy_source)?;
+    quarantine::check_source(backend, &source).await?;
     let asked_version = source.version.clone();
     let mut source_conditions = conditions::of_source(&req.headers);
     let range = match req.input.copy_source_range.as_deref() {

@@ -21,6 +21,7 @@ pub(super) async fn one(
         key: req.input.key.clone(),
         version: req.input.version_id.clone(),
         conditions: conditions::of_write(&req.headers),
+        content_id: None,
         effect: None,
         principal: principal(&req)?,
     };
@@ -67,6 +68,7 @@ pub(super) async fn many(
                 }),
                 if_none_match: None,
             },
+            content_id: None,
             effect: None,
             principal: principal.clone(),
         });

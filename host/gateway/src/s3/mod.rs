@@ -27,6 +27,7 @@ mod gate;
 mod host;
 mod listing;
 mod multipart;
+mod quarantine;
 mod range;
 mod reads;
 mod tagging;

@@ -20,6 +20,7 @@ use super::checksums::{dto_kind, fill_checksums};
 use super::conditions::{ReadConditions, Verdict};
 use super::errors::{from_store, no_such_part, range_not_satisfiable};
 use super::front::StatusOverride;
+use super::quarantine;
 use super::range::{Selection, select};
 
 /// What S3 answers for an object that was stored without a type.
@@ -47,6 +48,7 @@ pub(super) async fn get(
         .await
         .map_err(from_store)?;
     let info = reader.info().clone();
+    quarantine::check(&info)?;
     let version_id = backend.version_of(&info).await?;
     let wants_checksum = input.checksum_mode.is_some();
     let answer =
@@ -99,6 +101,7 @@ pub(super) async fn head(
         .head(&input.bucket, &input.key, input.version_id.as_deref())
         .await
         .map_err(from_store)?;
+    quarantine::check(&info)?;
     let version_id = backend.version_of(&info).await?;
     let wants_checksum = input.checksum_mode.is_some();
     let answer =

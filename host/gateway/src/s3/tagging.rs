@@ -1,6 +1,6 @@
 //! Tags of objects.
 
-use backlot_storage::{ObjectRef, Pairs};
+use backlot_storage::{ObjectRef, Pairs, RESERVED_TAG_PREFIX, is_reserved_tag};
 use s3s::dto::{
     DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput,
     GetObjectTaggingOutput, PutObjectTaggingInput, PutObjectTaggingOutput, Tag,
@@ -30,11 +30,24 @@ pub(super) async fn put(
     let PutObjectTaggingInput { bucket, key, version_id, tagging, .. } = req.input;
     let object = ObjectRef { bucket, key, version: version_id };
     let mut tags = Pairs::new();
+    let mut reserved = Pairs::new();
     for Tag { key, value } in tagging.tag_set {
         let (Some(key), Some(value)) = (key, value) else {
             return Err(s3_error!(MalformedXML, "a tag has a key and a value"));
         };
-        add(&mut tags, key, value)?;
+        if is_reserved_tag(&key) {
+            reserved.insert(key, value);
+        } else {
+            add(&mut tags, key, value)?;
+        }
+    }
+    // Clients read all tags, change their own and put all of them back.
+    if !reserved.is_empty() {
+        let (_, now) = backend.store.tags(&object).await.map_err(from_store)?;
+        if let Some((name, _)) = reserved.iter().find(|(name, value)| now.get(*name) != Some(value))
+        {
+            return Err(s3_error!(InvalidTag, "{name:?} is for the server alone to set"));
+        }
     }
     let version = backend.store.set_tags(&object, tags).await.map_err(from_store)?;
     let version_id = backend.version_to_show(&object.bucket, &version).await?;
@@ -68,6 +81,10 @@ fn add(tags: &mut Pairs, key: String, value: String) -> S3Result<()> {
     if key.is_empty() || key.starts_with("aws:") {
         return Err(s3_error!(InvalidTag, "a tag's key is not empty and does not begin with aws:"));
     }
+    if is_reserved_tag(&key) {
+        let text = format!("tags that begin with {RESERVED_TAG_PREFIX} are for the server to set");
+        return Err(s3_error!(InvalidTag, "{text}"));
+    }
     match tags.insert(key, value) {
         None => Ok(()),
         Some(_) => Err(s3_error!(InvalidTag, "cannot provide multiple tags with the same key")),
@@ -84,7 +101,7 @@ mod tests {
         let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(tags, ["a=1", "b=x y", "empty=", "flag="]);
         assert!(parse_header("").unwrap().is_empty());
-        for header in ["a=1&a=2", "=1", "aws:x=1", "a=%FF"] {
+        for header in ["a=1&a=2", "=1", "aws:x=1", "backlot:x=1", "a=%FF"] {
             assert!(parse_header(header).is_err(), "{header}");
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use backlot_storage::ObjectInfo;
+use backlot_storage::{ObjectInfo, QUARANTINE_TAG};
 use futures::TryStreamExt;
 use http::header::{
     ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -73,6 +73,9 @@ async fn read(
     }
     let reader = shared.store.open_object(&shared.config.content, &key, None).await?;
     let info = reader.info();
+    if info.tags.contains_key(QUARANTINE_TAG) {
+        return Err(Fault::new(StatusCode::FORBIDDEN, "the file is in quarantine"));
+    }
     let etag = format!("\"{}\"", info.etag);
     let mut response = Response::new(reply::empty());
     describe(response.headers_mut(), &key, info, &etag)?;

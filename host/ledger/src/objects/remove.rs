@@ -1,8 +1,8 @@
-//! Objects and versions go, and tags change.
+//! Objects and versions go.
 
 use uuid::Uuid;
 
-use super::rows::{BucketRow, find_bucket, named, newest, resolve, tags_column};
+use super::rows::{BucketRow, find_bucket, named, newest};
 use super::write::{Origin, check_target, insert, make_room, record, recorded, remove_row};
 use super::{
     BlobId, Committed, Conditions, Deleted, IndexError, NULL_VERSION, ObjectHeaders, ObjectInfo,
@@ -20,6 +20,8 @@ pub struct Removal {
     pub object: ObjectRef,
     /// What must hold for the current object.
     pub conditions: Conditions,
+    /// With a version: only while it is this content; else nothing is removed.
+    pub content_id: Option<String>,
     /// On whose behalf.
     pub origin: Origin,
 }
@@ -47,18 +49,6 @@ impl Ledger {
         })
         .await
     }
-
-    /// Replaces the tags of an object or version; answers the version's id.
-    pub async fn set_object_tags(&self, object: ObjectRef, tags: Pairs) -> Result<String> {
-        self.write(move |tx| {
-            let bucket = find_bucket(tx.conn(), &object.bucket)?;
-            let found = resolve(tx.conn(), &bucket, &object.key, object.version.as_deref())?;
-            let sql = "UPDATE versions SET tags = ?2 WHERE seq = ?1";
-            tx.execute(sql, (found.seq, tags_column(&tags)?))?;
-            Ok(found.info.version_id)
-        })
-        .await
-    }
 }
 
 fn remove(tx: &mut Tx<'_>, removal: Removal, garbage: &mut Vec<BlobId>) -> Result<Deleted> {
@@ -72,11 +62,15 @@ fn remove(tx: &mut Tx<'_>, removal: Removal, garbage: &mut Vec<BlobId>) -> Resul
 }
 
 fn remove_now(tx: &mut Tx<'_>, removal: Removal, garbage: &mut Vec<BlobId>) -> Result<Deleted> {
-    let Removal { object, conditions, origin } = removal;
+    let Removal { object, conditions, content_id, origin } = removal;
     let bucket = find_bucket(tx.conn(), &object.bucket)?;
     let current = newest(tx.conn(), &bucket, &object.key)?;
     check_target(&conditions, current.as_ref(), &object.key)?;
     if let Some(version) = &object.version {
+        let found = named(tx.conn(), &bucket, &object.key, version)?;
+        if content_id.is_some_and(|id| found.is_none_or(|found| found.info.content_id != id)) {
+            return Ok(Deleted { version_id: Some(version.clone()), ..Deleted::default() });
+        }
         return remove_version(tx, &bucket, &object.key, version, &origin, garbage);
     }
     match bucket.bucket.versioning {

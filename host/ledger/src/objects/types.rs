@@ -59,6 +59,18 @@ pub struct ObjectHeaders {
 /// User metadata (names in lower case without `x-amz-meta-`) or tags.
 pub type Pairs = BTreeMap<String, String>;
 
+/// How the names of tags begin that the host and its functions set: what they say is about one
+/// version in one place. Clients cannot change them, and a copy does not take them along.
+pub const RESERVED_TAG_PREFIX: &str = "backlot:";
+/// Tag of a version that is not served: its value is the id under which it is in quarantine.
+pub const QUARANTINE_TAG: &str = "backlot:quarantine";
+
+/// Whether a tag is one that clients cannot change.
+#[must_use]
+pub fn is_reserved_tag(name: &str) -> bool {
+    name.starts_with(RESERVED_TAG_PREFIX)
+}
+
 /// A checksum that S3 knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -12,7 +12,8 @@ use super::rows::{
 };
 use super::{
     BlobId, Checksum, Committed, Conditions, EtagMatch, IndexError, NULL_VERSION, ObjectHeaders,
-    ObjectInfo, ObjectPart, ObjectRef, Pairs, Piece, Place, SourceConditions, Versioning, notice,
+    ObjectInfo, ObjectPart, ObjectRef, Pairs, Piece, Place, SourceConditions, Versioning,
+    is_reserved_tag, notice,
 };
 use crate::tx::Tx;
 use crate::{Effect, Ledger};
@@ -93,7 +94,7 @@ pub struct CopyOf {
     pub key: String,
     /// Headers and metadata instead of the source's.
     pub described: Option<(ObjectHeaders, Pairs)>,
-    /// Tags instead of the source's.
+    /// Tags instead of the source's, of which the reserved ones stay behind.
     pub tags: Option<Pairs>,
     /// A checksum to keep besides the source's.
     pub checksum: Option<Checksum>,
@@ -206,12 +207,17 @@ fn copy_object(tx: &mut Tx<'_>, copy: CopyOf) -> Result<Committed<ObjectInfo>> {
         size: info.size,
         etag: info.etag,
         attributes: Attributes { headers, metadata, checksums },
-        tags: copy.tags.unwrap_or(info.tags),
+        tags: copy.tags.unwrap_or_else(|| own_tags(info.tags)),
         parts: Parts { count: info.part_count, text },
         pieces,
     };
     let target = Target { bucket: copy.bucket, key: copy.key, conditions: copy.conditions };
     commit(tx, target, draft, "ObjectCreated:Copy", &copy.origin)
+}
+
+fn own_tags(mut tags: Pairs) -> Pairs {
+    tags.retain(|name, _| !is_reserved_tag(name));
+    tags
 }
 
 fn compose(tx: &mut Tx<'_>, composition: Composition) -> Result<Committed<ObjectInfo>> {

@@ -10,17 +10,21 @@ use backlot_runtime::Grants;
 use crate::support::{BUCKET, Host, grant_bucket};
 
 /// Functions that need a grant.
-const GRANTED: [&str; 10] = [
+const GRANTED: [&str; 14] = [
     "changes#read",
     "children#start",
     "context#publish",
     "encoder#open",
     "objects#compose",
+    "objects#copy",
     "objects#create",
     "objects#delete",
+    "objects#delete-version",
     "objects#head",
     "objects#list",
     "objects#open",
+    "objects#tag",
+    "objects#tags",
 ];
 
 /// Functions that need none: they tell a guest about itself or how far a feed has come, or are about

@@ -264,7 +264,7 @@ pub(crate) fn grant_bucket(manifest: &mut Manifest) {
         .map(|bucket| StorageGrant {
             bucket: bucket.into(),
             prefix: String::new(),
-            access: vec![Access::Read, Access::Write, Access::Delete],
+            access: vec![Access::Read, Access::Write, Access::Tag, Access::Delete],
         })
         .to_vec();
 }

@@ -1,0 +1,107 @@
+//! The whole story of one object, from its bytes to what becomes of it.
+//!
+//! The host may run this again from its start at any time. The tags are written last, so an object
+//! that has them is done with; whatever was done before them is not done again.
+
+use backlot_formats::{Limits, validate};
+use backlot_policy::{Consequence, Policy, UnknownRule, Verdict};
+use backlot_sdk::bindings::backlot::function::context::NewEvent;
+use backlot_sdk::context;
+use backlot_sdk::objects::{self, Pinned};
+
+use crate::fault::Fault;
+use crate::record::{self, Became, QUARANTINE_BUCKET, RELEASED_TAG, Record};
+use crate::source::Source;
+
+/// Kind of the event that tells of an invalid object.
+const ALERT: &str = "object.invalid";
+
+/// Judges an object, unless that was done under this policy. [`Fault::Gone`] if it is not there.
+pub fn object(policy: &Policy, object: &Pinned) -> Result<Option<Record>, Fault> {
+    let tags = record::tags_of(object)?.ok_or(Fault::Gone)?;
+    if record::is_judged(policy, &tags) {
+        return Ok(None);
+    }
+    let source = Source::open(object)?;
+    let size = source.info().size;
+    let declared = source.declared();
+    let mut verdict = match record::tag(&tags, RELEASED_TAG) {
+        Some(by) => Verdict::Skipped { why: format!("released from quarantine by {by}") },
+        None => match policy.judge_unread(&declared, size) {
+            Some(verdict) => verdict,
+            None => policy.judge(&declared, &validate(&source, &declared, &limits())?),
+        },
+    };
+    drop(source);
+    let second_opinion = None;
+    let _ = &mut verdict;
+    Ok(Some(carry_out(policy, object, size, verdict, second_opinion)?))
+}
+
+/// Writes down that an object could not be judged, however often that was tried.
+pub fn given_up(policy: &Policy, object: &Pinned, reason: &str) -> Result<(), Fault> {
+    let what = format!("the check gave up: {reason}");
+    let verdict = match policy.unknown {
+        UnknownRule::Refuse => Verdict::Invalid { format: None, at: 0, what },
+        _ => Verdict::Unsupported { format: None, at: 0, what },
+    };
+    let size = Source::open(object)?.info().size;
+    carry_out(policy, object, size, verdict, None).map(drop)
+}
+
+/// Bounds of the walk. Nobody prints the structures.
+fn limits() -> Limits {
+    Limits { walk_structures: 0, ..Limits::default() }
+}
+
+fn carry_out(
+    policy: &Policy,
+    object: &Pinned,
+    size: u64,
+    verdict: Verdict,
+    second_opinion: Option<String>,
+) -> Result<Record, Fault> {
+    let became = match (&verdict, policy.invalid) {
+        (Verdict::Invalid { .. }, Consequence::Deny) => Became::Denied,
+        (Verdict::Invalid { .. }, Consequence::Quarantine) => Became::Moved,
+        _ => Became::Kept,
+    };
+    let record = Record {
+        bucket: object.bucket.clone(),
+        key: object.key.clone(),
+        version: object.version.clone(),
+        content_id: object.content_id.clone(),
+        size,
+        verdict,
+        second_opinion,
+        became,
+        policy: policy.digest(),
+        at_ms: context::current().accepted_at_ms,
+    };
+    let is_invalid = matches!(record.verdict, Verdict::Invalid { .. });
+    if record.became == Became::Moved {
+        objects::copy(object, QUARANTINE_BUCKET, &record.moved_key(), false)?;
+    }
+    // Of two invocations that judge the same object, the one that enters it tells of it.
+    let tells = is_invalid && (record.became == Became::Kept || record.enter()?);
+    record.write()?;
+    if tells {
+        alert(&record)?;
+    }
+    if record.became == Became::Moved {
+        objects::delete_version(object)?;
+    } else {
+        objects::tag(object, &record.tags(), &[])?;
+    }
+    Ok(record)
+}
+
+/// Tells whoever listens of an invalid object.
+fn alert(record: &Record) -> Result<(), Fault> {
+    context::publish(&NewEvent {
+        kind: ALERT.to_owned(),
+        subject: Some(record.key.clone()),
+        data: serde_json::to_vec(record)?,
+    })?;
+    Ok(())
+}
