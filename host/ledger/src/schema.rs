@@ -15,6 +15,7 @@ const STEPS: &[&[&str]] = &[
     &[include_str!("schema/queue.sql"), include_str!("schema/objects.sql")],
     &[include_str!("schema/changes.sql")],
     &[include_str!("schema/functions.sql")],
+    &[include_str!("schema/backup.sql")],
 ];
 
 /// The database's format; 0 for one that is empty. Refuses what is not ours, or too new.
