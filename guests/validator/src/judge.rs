@@ -5,9 +5,10 @@
 
 use backlot_formats::{Limits, validate};
 use backlot_policy::{Consequence, Policy, UnknownRule, Verdict};
+use backlot_sdk::antivirus::Opinion;
 use backlot_sdk::bindings::backlot::function::context::NewEvent;
-use backlot_sdk::context;
 use backlot_sdk::objects::{self, Pinned};
+use backlot_sdk::{antivirus, context};
 
 use crate::fault::Fault;
 use crate::record::{self, Became, QUARANTINE_BUCKET, RELEASED_TAG, Record};
@@ -25,7 +26,7 @@ pub fn object(policy: &Policy, object: &Pinned) -> Result<Option<Record>, Fault>
     let source = Source::open(object)?;
     let size = source.info().size;
     let declared = source.declared();
-    let mut verdict = match record::tag(&tags, RELEASED_TAG) {
+    let verdict = match record::tag(&tags, RELEASED_TAG) {
         Some(by) => Verdict::Skipped { why: format!("released from quarantine by {by}") },
         None => match policy.judge_unread(&declared, size) {
             Some(verdict) => verdict,
@@ -33,9 +34,28 @@ pub fn object(policy: &Policy, object: &Pinned) -> Result<Option<Record>, Fault>
         },
     };
     drop(source);
-    let second_opinion = None;
-    let _ = &mut verdict;
-    Ok(Some(carry_out(policy, object, size, verdict, second_opinion)?))
+    let open = matches!(verdict, Verdict::Valid { .. } | Verdict::Unsupported { .. });
+    let wanted = policy.second_opinion && open;
+    let (verdict, opinion) =
+        if wanted { second_opinion(object, verdict)? } else { (verdict, None) };
+    Ok(Some(carry_out(policy, object, size, verdict, opinion)?))
+}
+
+/// What a virus scanner says of what seems to be fine.
+fn second_opinion(object: &Pinned, verdict: Verdict) -> Result<(Verdict, Option<String>), Fault> {
+    Ok(match antivirus::scan(object)? {
+        Opinion::Clean => (verdict, Some("clean".to_owned())),
+        Opinion::NotScanned(reason) => (verdict, Some(format!("not scanned: {reason}"))),
+        Opinion::Infected(name) => {
+            let format = match verdict {
+                Verdict::Valid { format, .. } => Some(format),
+                Verdict::Unsupported { format, .. } | Verdict::Invalid { format, .. } => format,
+                Verdict::Skipped { .. } => None,
+            };
+            let what = format!("the virus scanner knows it as {name}");
+            (Verdict::Invalid { format, at: 0, what }, Some(format!("infected: {name}")))
+        }
+    })
 }
 
 /// Writes down that an object could not be judged, however often that was tried.

@@ -10,6 +10,12 @@ use crate::fault::Fault;
 
 pub(crate) fn run(args: CancelArgs) -> Result<Done, Fault> {
     let client = Client::new(&args.remote)?;
-    let change = Change { method: Method::POST, suffix: "/cancel", body: None, done: "cancelled" };
+    let change = Change {
+        table: "invocations",
+        method: Method::POST,
+        suffix: "/cancel",
+        body: None,
+        done: "cancelled",
+    };
     client::block_on(each::change(&client, &args.ids, &change, args.remote.server.json))
 }

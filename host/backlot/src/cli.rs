@@ -2,6 +2,7 @@
 
 mod functions;
 mod remote;
+mod validation;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::{Done, out};
 
 pub(crate) use functions::*;
 pub(crate) use remote::*;
+pub(crate) use validation::*;
 
 /// Upload a video over S3, watch it in the browser.
 #[derive(Debug, Parser)]
@@ -68,6 +70,10 @@ pub(crate) enum Verb {
     Remove(FunctionArgs),
     /// Print what a signature of a component and its manifest is of
     Digest(DigestArgs),
+    /// Check whether a file, or an object on a server, is whole and what it says it is
+    Validate(ValidateArgs),
+    /// What was found invalid and put away: list, release, drop
+    Quarantine(QuarantineArgs),
     /// Who may use the server's API
     Tokens(TokensArgs),
     /// Who changed what over the server's API
@@ -113,6 +119,8 @@ impl Verb {
             | Self::Remove(args) => args.remote.server.json,
             Self::Diff(args) => args.remote.server.json,
             Self::Rollback(args) => args.remote.server.json,
+            Self::Validate(args) => args.remote.server.json,
+            Self::Quarantine(args) => args.remote.server.json,
             Self::Tokens(args) => args.remote.server.json,
             Self::Audit(args) => args.remote.server.json,
             Self::Ledger(args) => args.json,

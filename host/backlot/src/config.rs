@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) history: History,
     pub(crate) encoder: Encoder,
     pub(crate) validator: Validator,
+    pub(crate) antivirus: Antivirus,
     pub(crate) log: Log,
     /// What the buckets that are validated take.
     #[serde(default)]
@@ -108,6 +109,15 @@ pub(crate) struct Encoder {
 pub(crate) struct Validator {
     pub(crate) schedule: String,
     pub(crate) settle_secs: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Antivirus {
+    pub(crate) address: Option<String>,
+    pub(crate) megabytes_max: u64,
+    pub(crate) timeout_secs: u64,
+    pub(crate) scans_max: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]

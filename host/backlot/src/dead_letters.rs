@@ -59,7 +59,13 @@ async fn drop_each(client: &Client, ids: &[String], is_json: bool) -> Result<Don
             }
         }
     }
-    let change = Change { method: Method::DELETE, suffix: "", body: None, done: "dropped" };
+    let change = Change {
+        table: "invocations",
+        method: Method::DELETE,
+        suffix: "",
+        body: None,
+        done: "dropped",
+    };
     let done = each::change(client, &letters, &change, is_json).await?;
     Ok(if all_dead { done } else { Done::SomeFailed })
 }

@@ -1,4 +1,4 @@
-//! The same change for several invocations, one after the other.
+//! The same change for several things of one kind, one after the other.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -13,8 +13,10 @@ const FINAL: [&str; 4] = ["E0501", "E0502", "E0504", "E0902"];
 
 /// What is done to each.
 pub(crate) struct Change<'a> {
+    /// Where they are, such as `invocations`.
+    pub(crate) table: &'static str,
     pub(crate) method: Method,
-    /// After the invocation's path.
+    /// After its path.
     pub(crate) suffix: &'static str,
     pub(crate) body: Option<&'a Value>,
     /// Said of each that it was done to.
@@ -30,10 +32,10 @@ pub(crate) async fn change(
 ) -> Result<Done, Fault> {
     let mut all_done = true;
     for id in ids {
-        let path = format!("/api/v1/invocations/{}{}", encoded(id), change.suffix);
+        let path = format!("/api/v1/{}/{}{}", change.table, encoded(id), change.suffix);
         match client.change(change.method.clone(), &path, change.body).await {
             Ok(answer) => {
-                if !out_live(&line(id, &answer, change.done, is_json))? {
+                if !out_live(&line(change.table, id, &answer, change.done, is_json))? {
                     return Ok(Done::Well);
                 }
             }
@@ -48,13 +50,16 @@ pub(crate) async fn change(
     Ok(if all_done { Done::Well } else { Done::SomeFailed })
 }
 
-fn line(id: &str, answer: &Value, done: &str, is_json: bool) -> String {
+fn line(table: &str, id: &str, answer: &Value, done: &str, is_json: bool) -> String {
     let now = text(answer, "/id");
     // What has ended is not cancelled any more.
     let state = text(answer, "/state");
     let done = if ["succeeded", "failed"].contains(&state) { state } else { done };
     if is_json {
-        return format!("{}\n", json!({ "invocation": id, "done": done, "id": now }));
+        return format!(
+            "{}\n",
+            json!({ table.trim_end_matches('s'): id, "done": done, "id": now })
+        );
     }
     // A fresh replay is another invocation.
     if now == id || now.is_empty() {
@@ -70,12 +75,30 @@ mod tests {
 
     #[test]
     fn a_line_names_the_new_invocation_where_there_is_one() {
-        assert_eq!(line("a", &json!({ "id": "a" }), "replayed", false), "a replayed\n");
-        assert_eq!(line("a", &json!({ "id": "b" }), "replayed", false), "a replayed as b\n");
-        let late = line("a", &json!({ "id": "a", "state": "succeeded" }), "cancelled", false);
+        assert_eq!(
+            line("invocations", "a", &json!({ "id": "a" }), "replayed", false),
+            "a replayed\n"
+        );
+        assert_eq!(
+            line("invocations", "a", &json!({ "id": "b" }), "replayed", false),
+            "a replayed as b\n"
+        );
+        let late = line(
+            "invocations",
+            "a",
+            &json!({ "id": "a", "state": "succeeded" }),
+            "cancelled",
+            false,
+        );
         assert_eq!(late, "a succeeded\n");
-        let parsed: Value =
-            serde_json::from_str(&line("a", &json!({ "id": "b" }), "replayed", true)).unwrap();
+        let parsed: Value = serde_json::from_str(&line(
+            "invocations",
+            "a",
+            &json!({ "id": "b" }),
+            "replayed",
+            true,
+        ))
+        .unwrap();
         assert_eq!(parsed, json!({ "invocation": "a", "done": "replayed", "id": "b" }));
     }
 }

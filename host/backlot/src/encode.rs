@@ -78,6 +78,7 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
         http_requests: 1,
         http_idle: 0,
         encoder: Some(env.clone()),
+        scanner: None,
         validation: None,
     })
     .await
@@ -137,7 +138,7 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
 }
 
 /// Compiled guests are kept for the next encode: in the user's cache folder, where there is one.
-fn cache(state: &Path) -> PathBuf {
+pub(crate) fn cache(state: &Path) -> PathBuf {
     let absolute =
         |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user =

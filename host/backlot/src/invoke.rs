@@ -58,7 +58,7 @@ async fn invoke(client: &Client, args: &InvokeArgs, event: &Value) -> Result<Don
 }
 
 /// Until it ended.
-async fn wait(client: &Client, id: &str) -> Result<(), Fault> {
+pub(crate) async fn wait(client: &Client, id: &str) -> Result<(), Fault> {
     let path = format!("/api/v1/invocations/follow?invocation={id}");
     loop {
         let mut events = client.events(&path).await?;

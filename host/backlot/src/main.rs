@@ -24,6 +24,7 @@ mod logs;
 mod moment;
 mod node;
 mod publish;
+mod quarantine;
 mod replay;
 mod runs;
 mod select;
@@ -31,6 +32,7 @@ mod serve;
 mod signals;
 mod token;
 mod tokens;
+mod validate;
 mod validator;
 
 use std::io::Write;
@@ -91,6 +93,8 @@ fn run(cli: Cli) -> Result<Done, Fault> {
         Verb::Disable(args) => functions::change(args, "disable"),
         Verb::Remove(args) => functions::change(args, "remove"),
         Verb::Digest(args) => deploy::digest(&args),
+        Verb::Validate(args) => validate::run(&args),
+        Verb::Quarantine(args) => quarantine::run(args),
         Verb::Tokens(args) => tokens::run(args),
         Verb::Audit(args) => tokens::audit(args),
         Verb::Compile(args) => compile::run(&args),

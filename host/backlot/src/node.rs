@@ -10,7 +10,7 @@ use std::sync::Arc;
 use backlot_encoding::{Encoder, EncoderConfig};
 use backlot_ledger::{Ledger, LedgerError};
 use backlot_runtime::{CompileLimits, Manifest, Runtime, RuntimeConfig, RuntimeError, TrustRule};
-use backlot_storage::{Store, StoreError, StoreLimits};
+use backlot_storage::{Scanner, Store, StoreError, StoreLimits};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
@@ -49,6 +49,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) trust: Vec<TrustRule>,
     /// Settings of the encoder guest; None: there is none.
     pub(crate) encoder: Option<Vec<(&'static str, String)>>,
+    /// The virus scanner, if there is one.
+    pub(crate) scanner: Option<Arc<Scanner>>,
     /// What is validated; None: there is no validator.
     pub(crate) validation: Option<Validation>,
 }
@@ -79,6 +81,7 @@ impl Node {
         config.root_workers = setup.uploads_at_once;
         config.http_requests = setup.http_requests;
         config.http_idle = setup.http_idle;
+        config.scanner = setup.scanner;
         let encoder = Encoder::new(encoding)
             .map_err(|err| internal("starting the encoding threads", &err))?;
         let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder).map_err(

@@ -28,7 +28,12 @@ pub(crate) async fn each(
     is_json: bool,
 ) -> Result<Done, Fault> {
     let body = json!({ "fresh": again.fresh, "version": again.version });
-    let change =
-        Change { method: Method::POST, suffix: "/replay", body: Some(&body), done: "replayed" };
+    let change = Change {
+        table: "invocations",
+        method: Method::POST,
+        suffix: "/replay",
+        body: Some(&body),
+        done: "replayed",
+    };
     each::change(client, ids, &change, is_json).await
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backlot_gateway::functions::{self, Functions};
@@ -11,6 +12,7 @@ use backlot_gateway::serve::{Limits, serve};
 use backlot_gateway::web::{self, AdminToken, Web, WebConfig};
 use backlot_ledger::{Backlog, Retention};
 use backlot_runtime::{COMPONENT_MAX_BYTES, CompileLimits, TrustRule};
+use backlot_storage::Scanner;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -54,7 +56,7 @@ async fn serve_until_stopped(
         functions: local(&functions_listener)?,
     };
 
-    let node = Node::open(setup(config)).await?;
+    let node = Node::open(setup(config)?).await?;
     if let Some(folder) = &config.functions.folder {
         functions_folder::deploy(folder, &node.runtime).await?;
         functions_folder::follow(folder.clone(), node.runtime.clone(), stop.clone())?;
@@ -167,7 +169,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, Fault> {
     listener.local_addr().map_err(|err| node::internal("asking for an address", &err))
 }
 
-fn setup(config: &Config) -> Setup<'_> {
+fn setup(config: &Config) -> Result<Setup<'_>, Fault> {
     let encoder = &config.encoder;
     let optional = [
         ("BACKLOT_QUALITY", encoder.quality.map(|quality| quality.to_string())),
@@ -178,7 +180,7 @@ fn setup(config: &Config) -> Setup<'_> {
     ];
     let mut env = vec![("BACKLOT_PRESET", encoder.preset.clone())];
     env.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    Setup {
+    Ok(Setup {
         data: &config.data,
         cache: config.cache.clone().unwrap_or_else(|| config.data.join("cache")),
         slots: encoder.slots,
@@ -193,12 +195,27 @@ fn setup(config: &Config) -> Setup<'_> {
         },
         trust: config.trust.iter().map(trust_rule).collect(),
         encoder: Some(env),
+        scanner: scanner(&config.antivirus)?,
         validation: (!config.validate.is_empty()).then(|| Validation {
             policies: config.validate.clone(),
             schedule: Some(config.validator.schedule.clone()),
             settle_secs: config.validator.settle_secs,
         }),
-    }
+    })
+}
+
+fn scanner(config: &config::Antivirus) -> Result<Option<Arc<Scanner>>, Fault> {
+    let Some(address) = &config.address else { return Ok(None) };
+    let address = address.parse().map_err(|err| {
+        Fault::new(
+            "E0104",
+            format!("antivirus.address: {err}"),
+            "name clamd's socket, such as /run/clamav/clamd.ctl or 127.0.0.1:3310",
+        )
+    })?;
+    let bytes_max = config.megabytes_max.saturating_mul(MIB);
+    let timeout = Duration::from_secs(config.timeout_secs);
+    Ok(Some(Arc::new(Scanner::new(address, bytes_max, timeout, config.scans_max))))
 }
 
 fn s3_limits(config: &Config) -> Limits {

@@ -37,6 +37,7 @@ impl Validation {
             manifest.grants.storage.push(grant(policy));
             manifest.env.insert(format!("BACKLOT_POLICY_{place}"), policy.json());
         }
+        manifest.grants.antivirus = self.policies.iter().any(|policy| policy.second_opinion);
         if let Some(cron) = &self.schedule {
             manifest.triggers.push(Trigger::Schedule(Schedule {
                 name: SWEEP.to_owned(),

@@ -256,7 +256,8 @@ fn guest_state(
             grants.storage.clone().into(),
             fence.clone(),
             on_denied.clone(),
-        ),
+        )
+        .with_scanner(grants.antivirus.then(|| shared.scanner.clone())),
         encoding: if grants.encoding {
             EncodingCtx::granted(shared.encoder.clone())
         } else {

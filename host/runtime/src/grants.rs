@@ -14,6 +14,9 @@ pub struct Grants {
     pub storage: Vec<StorageGrant>,
     /// The encoder.
     pub encoding: bool,
+    /// The virus scanner.
+    #[serde(skip_serializing_if = "is_false")]
+    pub antivirus: bool,
     /// Functions that may be started as children.
     pub children: Vec<String>,
     /// Publishing events of its own.
@@ -21,4 +24,10 @@ pub struct Grants {
     /// HTTP requests to these hosts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpGrant>,
+}
+
+/// What is as it was before there was such a grant is left out, so that versions keep their ids.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -7,7 +7,7 @@ impl Grants {
     #[must_use]
     pub fn beyond(&self, before: &Self) -> Vec<String> {
         // A new kind of grant does not compile before it is compared here.
-        let Self { storage, encoding, children, publish, http } = self;
+        let Self { storage, encoding, antivirus, children, publish, http } = self;
         let mut more = Vec::new();
         for grant in storage {
             let access = grant.access.iter().filter(|access| !covered(grant, **access, before));
@@ -18,6 +18,9 @@ impl Grants {
         }
         if *encoding && !before.encoding {
             more.push("encoding".to_owned());
+        }
+        if *antivirus && !before.antivirus {
+            more.push("antivirus".to_owned());
         }
         let children = children.iter().filter(|child| !before.children.contains(child));
         more.extend(children.map(|child| format!("children: {child}")));
@@ -86,6 +89,7 @@ mod tests {
             ("storage = [{ bucket = \"b\", access = [\"read\"] }]", "storage: read b/*"),
             ("children = [\"c\", \"d\"]\npublish = true", "children: d; publish"),
             ("encoding = true", "encoding"),
+            ("antivirus = true", "antivirus"),
             ("http = [\"a.example\"]", "http: a.example"),
             (
                 "http = [{ host = \"a.example:99\", private = true }]",

@@ -6,7 +6,7 @@
 
 use backlot_bindings::backlot::encoding::encoder;
 use backlot_bindings::backlot::function::{children, context};
-use backlot_bindings::backlot::storage::{changes, objects};
+use backlot_bindings::backlot::storage::{antivirus, changes, objects};
 use backlot_encoding::guest::Encoding;
 use backlot_storage::guest::HasStorage;
 use wasmtime::component::types::ComponentItem;
@@ -27,6 +27,7 @@ const LINKED: &[&str] = &[
     "backlot:function/children@0.1.0",
     "backlot:function/context@0.1.0",
     "backlot:function/types@0.1.0",
+    "backlot:storage/antivirus@0.1.0",
     "backlot:storage/changes@0.1.0",
     "backlot:storage/objects@0.1.0",
     "wasi:cli/environment@0.2.12",
@@ -119,6 +120,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     context::add_to_linker::<_, Context>(&mut linker, GuestState::context)?;
     children::add_to_linker::<_, Context>(&mut linker, GuestState::context)?;
     objects::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
+    antivirus::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
     changes::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
     encoder::add_to_linker::<_, Encoding>(&mut linker, GuestState::encoding)?;
     outgoing_handler::add_to_linker::<_, WasiHttp>(&mut linker, GuestState::http)?;

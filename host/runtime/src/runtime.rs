@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backlot_encoding::Encoder;
 use backlot_ledger::{InvocationId, Lane, Ledger, Progress};
-use backlot_storage::Store;
+use backlot_storage::{Scanner, Store};
 use cap_std::fs::Dir;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, broadcast};
@@ -55,6 +55,8 @@ pub struct RuntimeConfig {
     pub http_requests: usize,
     /// Idle instances of functions that use theirs again, over all functions; 64 by default.
     pub http_idle: usize,
+    /// The virus scanner of functions that are granted it; none by default.
+    pub scanner: Option<Arc<Scanner>>,
 }
 
 impl RuntimeConfig {
@@ -73,6 +75,7 @@ impl RuntimeConfig {
             lease: Duration::from_secs(30),
             http_requests: 256,
             http_idle: 64,
+            scanner: None,
         }
     }
 }
@@ -127,6 +130,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
     pub(crate) encoder: Encoder,
+    pub(crate) scanner: Option<Arc<Scanner>>,
     pub(crate) progress: LiveProgress,
     pub(crate) running: Running,
     pub(crate) lease: Duration,
@@ -182,6 +186,7 @@ impl Runtime {
             ledger,
             store,
             encoder,
+            scanner: config.scanner,
             progress: LiveProgress::new(),
             running: Running::default(),
             lease: config.lease,

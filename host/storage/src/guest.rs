@@ -4,6 +4,7 @@
 //! is answered and told to the owner of the audit log. Whatever changes something is an [`Effect`]:
 //! an attempt that is over changes nothing, and what an earlier attempt did is not done again.
 
+mod antivirus;
 mod changes;
 mod pinned;
 
@@ -17,7 +18,7 @@ use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use crate::{
     Compose, Conditions, Delete, EtagMatch, LIST_MAX, ListQuery, ObjectHeaders, ObjectInfo,
-    ObjectReader, ObjectWriter, Pairs, Put, Store, StoreError,
+    ObjectReader, ObjectWriter, Pairs, Put, Scanner, Store, StoreError,
 };
 
 /// Most bytes of one `read` or `write`: what a call may cost the host's memory.
@@ -82,6 +83,8 @@ pub struct StorageCtx {
     effects: Option<Effects>,
     function: Arc<str>,
     on_denied: OnDenied,
+    /// None: not granted; Some(None): there is none.
+    scanner: Option<Option<Arc<Scanner>>>,
     /// Readers and writers open now.
     handles: u32,
     bytes_read: u64,
@@ -119,10 +122,18 @@ impl StorageCtx {
             effects: None,
             function,
             on_denied,
+            scanner: None,
             handles,
             bytes_read,
             bytes_written,
         }
+    }
+
+    /// The same, which may ask the virus scanner if that is granted (None: it is not), and if there
+    /// is one.
+    #[must_use]
+    pub fn with_scanner(self, scanner: Option<Option<Arc<Scanner>>>) -> StorageCtx {
+        StorageCtx { scanner, ..self }
     }
 
     /// Bytes of objects that the guest has read, for its account.

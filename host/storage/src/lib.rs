@@ -9,6 +9,7 @@
 //! **Invariant: nothing is acknowledged before its bytes, their directory entry and the commit are
 //! on disk.** **Invariant: a key never becomes a path.**
 
+mod antivirus;
 mod body;
 mod digest;
 mod disk;
@@ -17,11 +18,13 @@ pub mod guest;
 mod limits;
 mod objects;
 mod pins;
+mod quarantine;
 mod reader;
 mod requests;
 mod store;
 mod uploads;
 
+pub use antivirus::{Opinion, Scanner, ScannerAddress};
 pub use backlot_ledger::objects::{
     Bucket, Checksum, ChecksumAlgorithm, ChecksumKind, CompletedPart, Conditions, Deleted,
     EtagMatch, ListPage, ListQuery, NULL_VERSION, ObjectHeaders, ObjectInfo, ObjectPart, ObjectRef,
@@ -35,6 +38,9 @@ pub use limits::{
     TAG_VALUE_CHARS_MAX, TAGS_MAX,
 };
 pub use objects::ObjectWriter;
+pub use quarantine::{
+    Place, QUARANTINE_BUCKET, QuarantinePage, Quarantined, RELEASED_TAG, Released,
+};
 pub use reader::{CHUNK_BYTES, ObjectReader};
 pub use requests::{
     CompleteMultipart, Compose, Copy, CopyPart, CreateMultipart, Delete, Expected,

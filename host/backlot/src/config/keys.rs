@@ -246,6 +246,30 @@ pub(crate) const KEYS: &[Key] = &[
         "for how long a change is left to its own event before that",
     ),
     key(
+        "antivirus.address",
+        Kind::Text,
+        None,
+        "socket of clamd, a path or HOST:PORT, for `second_opinion`; unset: there is none",
+    ),
+    key(
+        "antivirus.megabytes_max",
+        Kind::Int(1..=4_095),
+        Some("25"),
+        "largest object that is sent there, in MiB; at most clamd's StreamMaxLength",
+    ),
+    key(
+        "antivirus.timeout_secs",
+        Kind::Int(1..=3_600),
+        Some("120"),
+        "how long it may take for one object",
+    ),
+    key(
+        "antivirus.scans_max",
+        Kind::Int(1..=64),
+        Some("4"),
+        "objects that are sent there at once; at most clamd's MaxThreads",
+    ),
+    key(
         "log.level",
         Kind::Text,
         Some("\"info\""),

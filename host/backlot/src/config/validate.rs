@@ -27,6 +27,10 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
         if !seen.insert(bucket) {
             return wrong(bucket, "it is there twice".to_owned(), "make one entry of the two");
         }
+        if policy.second_opinion && config.antivirus.address.is_none() {
+            let what = "it asks for a second opinion, and there is no scanner".to_owned();
+            return wrong(bucket, what, "set antivirus.address to clamd's socket");
+        }
         if let Err(err) = policy.check() {
             return wrong(bucket, err.to_string(), "change the value");
         }

@@ -17,6 +17,7 @@
 //! | PUT `components/DIGEST` | a component, as it is; GET says whether it is there |
 //! | POST `functions/NAME/versions` | a version of an uploaded component, deployed ([`deploy`]) |
 //! | POST `functions/NAME/promote`, `…/rollback`, `…/enable`, `…/disable`, DELETE `functions/NAME` | |
+//! | `quarantine`, `quarantine/ID`, POST `quarantine/ID/release`, DELETE `quarantine/ID` | what was found invalid and put away |
 //! | `tokens`, POST `tokens`, DELETE `tokens/NAME` | who may use this |
 //! | `audit` | who changed what |
 
@@ -29,6 +30,7 @@ mod follow;
 mod functions;
 mod invocations;
 mod logs;
+mod quarantine;
 mod query;
 mod routes;
 mod rows;
@@ -110,6 +112,8 @@ async fn read(
         ["functions", name, "versions"] => functions::versions(shared, name).await,
         ["functions", name, "diff"] => functions::diff(shared, name, query).await,
         ["components", name] => deploy::component(shared, name),
+        ["quarantine"] => quarantine::list(shared, query).await,
+        ["quarantine", id] => quarantine::show(shared, id).await,
         ["tokens"] => tokens::list(shared).await,
         ["audit"] => audit::list(shared, query).await,
         ["logs"] => logs::stream(shared, query).await,
@@ -134,6 +138,8 @@ async fn change(
         ["functions", name, "versions"] => deploy::deploy(shared, caller, name, body).await,
         ["functions", name, verb] => functions::change(shared, caller, name, verb, body).await,
         ["functions", name] => functions::change(shared, caller, name, "remove", body).await,
+        ["quarantine", id, "release"] => quarantine::release(shared, caller, id, body).await,
+        ["quarantine", id] => quarantine::drop(shared, caller, id).await,
         ["tokens"] => tokens::create(shared, caller, body).await,
         ["tokens", name] => tokens::revoke(shared, name).await,
         ["invocations", id, "replay"] => changes::replay(shared, id, body).await,

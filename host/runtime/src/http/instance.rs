@@ -81,7 +81,8 @@ impl Instance {
                 profile.function.clone(),
                 profile.storage.clone(),
                 on_denied.clone(),
-            ),
+            )
+            .with_scanner(profile.antivirus.then(|| shared.scanner.clone())),
             encoding: if profile.encoding {
                 EncodingCtx::granted(shared.encoder.clone())
             } else {

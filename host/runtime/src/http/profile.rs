@@ -24,6 +24,7 @@ pub(crate) struct Profile {
     pub(crate) hosts: Arc<[HttpGrant]>,
     pub(crate) publish: bool,
     pub(crate) encoding: bool,
+    pub(crate) antivirus: bool,
     pub(crate) on_denied: OnDenied,
 }
 
@@ -40,6 +41,7 @@ impl Profile {
             hosts: manifest.grants.http.clone().into(),
             publish: manifest.grants.publish,
             encoding: manifest.grants.encoding,
+            antivirus: manifest.grants.antivirus,
             on_denied: audit(manifest.name.clone()),
         }
     }

@@ -10,7 +10,8 @@ use backlot_runtime::Grants;
 use crate::support::{BUCKET, Host, grant_bucket};
 
 /// Functions that need a grant.
-const GRANTED: [&str; 14] = [
+const GRANTED: [&str; 15] = [
+    "antivirus#scan",
     "changes#read",
     "children#start",
     "context#publish",
@@ -104,6 +105,7 @@ async fn what_is_not_granted_is_denied_with_a_type_and_a_line_in_the_log() {
 async fn what_is_granted_is_not_denied() {
     let host = Host::with(|_, manifest| {
         grant_bucket(manifest);
+        manifest.grants.antivirus = true;
         manifest.grants.encoding = true;
         manifest.grants.publish = true;
         manifest.grants.children = vec!["probe".to_owned()];
