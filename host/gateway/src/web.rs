@@ -27,6 +27,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use backlot_backup::Backups;
 use backlot_ledger::{InvocationId, Ledger, Progress};
 use backlot_storage::Store;
 use bytes::Bytes;
@@ -130,6 +131,7 @@ struct Shared {
     ledger: Ledger,
     store: Store,
     live: Arc<dyn LiveWork>,
+    backups: Option<Backups>,
     feed: Feed,
     ready: AtomicBool,
     event_clients: Arc<Semaphore>,
@@ -145,6 +147,7 @@ impl Web {
         ledger: Ledger,
         store: Store,
         live: Arc<dyn LiveWork>,
+        backups: Option<Backups>,
         shutdown: CancellationToken,
     ) -> Self {
         let feed = Feed::new(
@@ -162,6 +165,7 @@ impl Web {
             ledger,
             store,
             live,
+            backups,
             feed,
             ready: AtomicBool::new(false),
             event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),
