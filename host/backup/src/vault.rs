@@ -101,10 +101,7 @@ impl Vault {
     /// When it cannot be reached, or the password is another one.
     pub fn open(settings: Settings, password: &str) -> Result<Vault> {
         let gate = Arc::new(Gate::new(&settings)?);
-        let backends = RepositoryBackends::new(gate.clone(), None);
-        let mut options = RepositoryOptions::default();
-        options.no_cache = true;
-        let repository = Repository::new(&options, &backends)?;
+        let repository = closed(&gate)?;
         let credentials = Credentials::password(password);
         let repository = if repository.config_id()?.is_none() {
             let (key, mut config) = (KeyOptions::default(), ConfigOptions::default());
@@ -189,7 +186,10 @@ impl Vault {
     }
 
     fn indexed(&self) -> Result<Indexed> {
-        Ok(self.repository.clone().to_indexed()?)
+        // Anew each time: an index does not learn of what is written after it was read. The key is
+        // known, so nothing is derived from the password again.
+        let credentials = Credentials::Masterkey(self.repository.key());
+        Ok(closed(&self.gate)?.open(&credentials)?.to_indexed()?)
     }
 
     /// Ours, the oldest first.
@@ -219,4 +219,12 @@ impl Vault {
         let what = || at.map_or_else(|| name.to_owned(), |at| format!("{name} up to {at}"));
         snapshots.pop().ok_or_else(|| VaultError::NoSnapshot(what()))
     }
+}
+
+fn closed(gate: &Arc<Gate>) -> Result<Repository<()>> {
+    let backends = RepositoryBackends::new(gate.clone(), None);
+    let mut options = RepositoryOptions::default();
+    // Metadata of backups belongs in no other folder than the repository's.
+    options.no_cache = true;
+    Ok(Repository::new(&options, &backends)?)
 }

@@ -165,11 +165,11 @@ impl ReadBackend for S3 {
             let (status, body) =
                 self.send("listing", || body(self.agent.get(url.as_str()).call()?))?;
             self.expect(status.is_success(), "listing", &prefix, status, &body)?;
-            let page = ListObjectsV2::parse_response(String::from_utf8_lossy(&body))
+            let page = ListObjectsV2::parse_response(&String::from_utf8_lossy(&body))
                 .map_err(|err| fault(format!("a list at {}: {err}", self.location)))?;
             for object in page.contents {
                 let name = object.key.rsplit('/').next().unwrap_or_default();
-                let size = u32::try_from(object.size).unwrap_or(u32::MAX);
+                let size = u32::try_from(object.size.unwrap_or(0)).unwrap_or(u32::MAX);
                 if tpe == FileType::Config {
                     files.extend((object.key == prefix).then(|| (Id::default(), size)));
                 } else if let Ok(id) = name.parse() {

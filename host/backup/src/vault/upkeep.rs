@@ -75,7 +75,7 @@ impl Vault {
         let mut packs = BTreeSet::new();
         for (level, fault) in &results.0 {
             // Left behind by a crash, or of a backup that runs: nothing is missing.
-            if !format!("{level:?}") == "Error" {
+            if format!("{level:?}") != "Error" {
                 continue;
             }
             let text = fault.to_string();
