@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
@@ -80,6 +80,12 @@ pub struct Backups {
     inner: Arc<Inner>,
 }
 
+impl std::fmt::Debug for Backups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
 struct Inner {
     ledger: Ledger,
     repositories: Vec<Repository>,
@@ -89,6 +95,7 @@ struct Repository {
     settings: Settings,
     orders: Sender<Order>,
     busy: Arc<AtomicU64>,
+    nudged: Arc<AtomicBool>,
 }
 
 impl Backups {
@@ -105,17 +112,19 @@ impl Backups {
         for settings in repositories {
             let (orders, receiver) = mpsc::channel();
             let busy = Arc::new(AtomicU64::new(0));
+            let nudged = Arc::new(AtomicBool::new(false));
             let worker = Worker {
                 settings: settings.clone(),
                 ledger: ledger.clone(),
                 store: store.clone(),
                 runtime: Handle::current(),
                 busy: busy.clone(),
+                nudged: nudged.clone(),
                 vault: None,
             };
             let name = format!("backup-{}", settings.name);
             thread::Builder::new().name(name).spawn(move || worker.run(&receiver))?;
-            started.push(Repository { settings, orders, busy });
+            started.push(Repository { settings, orders, busy, nudged });
         }
         Ok(Backups { inner: Arc::new(Inner { ledger: ledger.clone(), repositories: started }) })
     }
@@ -143,7 +152,16 @@ impl Backups {
         for item in &mut items {
             item.repositories = self.covering(&item.bucket);
         }
-        Ok(self.inner.ledger.backup_hand_over(items, effect).await?)
+        let outcomes = self.inner.ledger.backup_hand_over(items, effect).await?;
+        if outcomes.contains(&Outcome::Queued) {
+            for repository in &self.inner.repositories {
+                // One that has ended has nothing to look at.
+                if !repository.nudged.swap(true, Ordering::SeqCst) {
+                    drop(repository.orders.send(Order::Look));
+                }
+            }
+        }
+        Ok(outcomes)
     }
 
     /// How far a bucket is backed up, a repository each.

@@ -2,7 +2,7 @@
 //! on a thread that answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(crate) enum Order {
     Prune(Reply<crate::vault::Pruned>),
     /// How large it is.
     Sizes(Reply<Sizes>),
+    /// Something was handed over: look whether a snapshot is due.
+    Look,
 }
 
 /// Which objects of which snapshot.
@@ -79,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) runtime: Handle,
     /// Changes of the snapshot that is being made; 0: none is.
     pub(crate) busy: Arc<AtomicU64>,
+    /// An order to look is on its way.
+    pub(crate) nudged: Arc<AtomicBool>,
     /// Open once it could be opened.
     pub(crate) vault: Option<Vault>,
 }
@@ -89,8 +93,9 @@ impl Worker {
         let mut retry = Retry::default();
         loop {
             match orders.recv_timeout(LOOK_EVERY) {
-                Ok(order) => self.order(order),
-                Err(RecvTimeoutError::Timeout) => {
+                Ok(order) if !matches!(order, Order::Look) => self.order(order),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {
+                    self.nudged.store(false, Ordering::SeqCst);
                     if retry.is_due() {
                         match self.look() {
                             Ok(()) => retry.succeeded(),
@@ -119,6 +124,7 @@ impl Worker {
             Order::Drill(reply) => drop(reply.send(self.drill())),
             Order::Restore(order, reply) => drop(reply.send(self.restore(&order))),
             Order::Prune(reply) => drop(reply.send(self.prune())),
+            Order::Look => {}
             Order::Sizes(reply) => {
                 let answer = self.vault().and_then(|vault| Ok(vault.sizes()?));
                 drop(reply.send(answer));
