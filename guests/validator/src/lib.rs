@@ -44,8 +44,8 @@ fn answer(event: &Event) -> Result<Option<Vec<u8>>, Fault> {
         RELEASED => judged(&serde_json::from_slice::<Released>(&event.data)?.pinned()),
         "backlot.schedule" => sweep::run().map(|()| None),
         "backlot.child" => {
-            let judged = sweep::page(&serde_json::from_slice(&event.data)?)?;
-            Ok(Some(judged.to_string().into_bytes()))
+            let done = sweep::page(&serde_json::from_slice(&event.data)?)?;
+            Ok(Some(serde_json::to_vec(&done)?))
         }
         WALK => {
             let answer = walk::answer(&serde_json::from_slice(&event.data)?)?;

@@ -59,6 +59,15 @@ struct Started {
     next: String,
 }
 
+/// What a child did with its page.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct PageDone {
+    /// Objects that were judged.
+    judged: u32,
+    /// Objects that could not be judged for a passing reason: the next sweep tries again.
+    left: u32,
+}
+
 /// What a sweep found to do in one bucket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Plan {
@@ -160,18 +169,29 @@ fn plan(
 fn carry_out(policy: &Policy, plan: &Plan) -> Result<Option<String>, Fault> {
     let ids: Vec<String> = plan.pages.iter().map(|page| page.child.clone()).collect();
     let outcomes = if ids.is_empty() { Vec::new() } else { children::wait(&ids)? };
-    let failed = outcomes
-        .iter()
-        .zip(&plan.pages)
-        .find(|(outcome, _)| !matches!(outcome.ending, Ending::Succeeded(_)));
-    // The pages behind one that failed are looked at again, which costs little where they are done.
-    let Some((_, failed)) = failed else { return Ok(plan.end.clone()) };
-    one_by_one(policy, failed)?;
-    Ok(Some(failed.next.clone()))
+    // The pages behind one that is not done are looked at again, which costs little where they are.
+    for (outcome, page) in outcomes.iter().zip(&plan.pages) {
+        match &outcome.ending {
+            Ending::Succeeded(answer) if is_whole(answer.as_deref())? => {}
+            Ending::Succeeded(_) => return Ok(page.order.cursor.clone()),
+            Ending::Failed(_) | Ending::Cancelled => {
+                let whole = one_by_one(policy, page)?;
+                let next = Some(page.next.clone());
+                return Ok(if whole { next } else { page.order.cursor.clone() });
+            }
+        }
+    }
+    Ok(plan.end.clone())
 }
 
-/// Judges each object of a page by itself.
-fn one_by_one(policy: &Policy, page: &Started) -> Result<(), Fault> {
+/// Whether a child left nothing.
+fn is_whole(answer: Option<&[u8]>) -> Result<bool, Fault> {
+    let done: PageDone = serde_json::from_slice(answer.unwrap_or_default())?;
+    Ok(done.left == 0)
+}
+
+/// Judges each object of a page by itself; whether all of them have a verdict then.
+fn one_by_one(policy: &Policy, page: &Started) -> Result<bool, Fault> {
     let name = format!("singles {}", policy.bucket);
     let singles: Vec<(String, String)> = match context::recall(&name) {
         Some(singles) => serde_json::from_slice(&singles)?,
@@ -188,15 +208,19 @@ fn one_by_one(policy: &Policy, page: &Started) -> Result<(), Fault> {
         }
     };
     if singles.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
+    let mut whole = true;
     let ids: Vec<String> = singles.iter().map(|(child, _)| child.clone()).collect();
     let outcomes = children::wait(&ids)?;
     for change in read(&policy.bucket, page.order.cursor.as_deref())?.changes {
         let place = singles.iter().position(|(_, id)| *id == change.content_id);
         let Some(outcome) = place.and_then(|place| outcomes.get(place)) else { continue };
         let reason = match &outcome.ending {
-            Ending::Succeeded(_) => continue,
+            Ending::Succeeded(answer) => {
+                whole &= is_whole(answer.as_deref())?;
+                continue;
+            }
             Ending::Failed(reason) => reason.as_str(),
             Ending::Cancelled => "it was cancelled",
         };
@@ -205,14 +229,14 @@ fn one_by_one(policy: &Policy, page: &Started) -> Result<(), Fault> {
             Err(fault) => return Err(fault),
         }
     }
-    Ok(())
+    Ok(whole)
 }
 
-/// A child: judges what a page has to judge; how many that were.
-pub fn page(order: &PageOrder) -> Result<u32, Fault> {
+/// A child: judges what a page has to judge.
+pub fn page(order: &PageOrder) -> Result<PageDone, Fault> {
     let policy = settings::policy(&order.bucket)?
         .ok_or_else(|| Fault::Never(format!("bucket {:?} has no policy", order.bucket)))?;
-    let mut judged = 0;
+    let mut done = PageDone::default();
     for change in read(&order.bucket, order.cursor.as_deref())?.changes {
         if order.before_ms < change.at_ms
             || order.only.as_ref().is_some_and(|only| *only != change.content_id)
@@ -221,14 +245,19 @@ pub fn page(order: &PageOrder) -> Result<u32, Fault> {
         }
         match change.kind {
             Kind::Created => match judge::object(&policy, &pinned(change)) {
-                Ok(record) => judged += u32::from(record.is_some()),
+                Ok(record) => done.judged += u32::from(record.is_some()),
                 Err(Fault::Gone) => {}
+                // Not the object's fault: what ends this attempt may be.
+                Err(Fault::Passing(reason)) => {
+                    eprintln!("{reason}");
+                    done.left += 1;
+                }
                 Err(fault) => return Err(fault),
             },
             Kind::Removed | Kind::VersionRemoved => forget(&change)?,
         }
     }
-    Ok(judged)
+    Ok(done)
 }
 
 /// The record of an object that is gone goes too, but for one in quarantine.

@@ -257,7 +257,7 @@ mod tests {
             Manifest::parse(&format!("{name}{toml}")).unwrap()
         });
         let found: Vec<_> = manifests.map(|one| (one.name, one.triggers.len())).collect();
-        let wanted = [("hello", 2), ("shop", 1), ("part", 0)];
+        let wanted = [("alarm", 1), ("hello", 2), ("shop", 1), ("part", 0)];
         assert_eq!(found, wanted.map(|(name, triggers)| (name.to_owned(), triggers)));
     }
 

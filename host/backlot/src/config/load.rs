@@ -8,8 +8,8 @@ use backlot_policy::Policy;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::keys::{KEYS, Key, Kind};
 use super::backup::{self, Backup};
+use super::keys::{KEYS, Key, Kind};
 use super::{Config, Trust, User, validate};
 use crate::cli::ConfigFlags;
 use crate::fault::Fault;
@@ -409,6 +409,20 @@ mod tests {
         assert!(
             fault("[[users]]\nname = \"a\"\nkey = \"b\"\n", &[]).starts_with("E0102 [[users]]")
         );
+    }
+
+    #[test]
+    fn the_policies_in_the_readme_are_some() {
+        let readme = include_str!("../../../../README.md");
+        let blocks = readme.split("```toml backlot.toml\n[[validate]]").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(blocks.len(), 2);
+        for block in blocks {
+            assert_eq!(
+                loaded(&format!("[[validate]]{block}"), &[]).unwrap().config.validate.len(),
+                1
+            );
+        }
     }
 
     #[test]
