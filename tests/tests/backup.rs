@@ -36,10 +36,17 @@ fn start(folder: &Path, repositories: &str, environment: &[(&str, &str)]) -> Ser
 
 fn local(folder: &Path, name: &str, more: &str) -> String {
     let place = folder.join(name).display().to_string();
-    format!("[[backup]]\nname = \"{name}\"\nfolder = \"{place}\"\nbuckets = [\"{BUCKET}\"]\n{more}\n")
+    format!(
+        "[[backup]]\nname = \"{name}\"\nfolder = \"{place}\"\nbuckets = [\"{BUCKET}\"]\n{more}\n"
+    )
 }
 
-fn restic(repository: &str, password: &Path, environment: &[(&str, &str)], what: &[&str]) -> Output {
+fn restic(
+    repository: &str,
+    password: &Path,
+    environment: &[(&str, &str)],
+    what: &[&str],
+) -> Output {
     let mut command = Command::new("restic");
     command.args(["--no-cache", "--repo", repository, "--password-file"]).arg(password);
     command.args(what).envs(environment.iter().copied());
@@ -170,7 +177,8 @@ fn a_server_killed_at_any_step_of_a_backup_loses_no_change_and_leaves_no_half_of
         restic(repository, &password, &[], &["check", "--read-data"]);
         // What waited is backed up by itself.
         let server = start(place, &config, &[]);
-        wait_for("nothing waits", BACKUP_MAX, || Ok((pending(&server) == 0).then_some(()))).unwrap();
+        wait_for("nothing waits", BACKUP_MAX, || Ok((pending(&server) == 0).then_some(())))
+            .unwrap();
         restic(repository, &password, &[], &["check", "--read-data"]);
         let back = restored(repository, &password, &place.join("back"));
         assert_eq!(back, files(&source), "{point}");

@@ -256,11 +256,9 @@ fn is_in_quarantine(tags: Option<&str>) -> bool {
 /// What is under the key now that a version of it is gone: nothing, or an older version that is
 /// current again. What was written after it comes by itself.
 fn after_removal(tx: &Tx<'_>, item: &HandedOver) -> Result<Option<Wanted>> {
-    let last = tx.first(
-        "SELECT seq FROM sqlite_sequence WHERE name = 'versions'",
-        [],
-        |row| row.get::<_, i64>(0),
-    )?;
+    let last = tx.first("SELECT seq FROM sqlite_sequence WHERE name = 'versions'", [], |row| {
+        row.get::<_, i64>(0)
+    })?;
     // Later than all that was, and before all that comes.
     let place = last.unwrap_or(0);
     let live = tx.first(

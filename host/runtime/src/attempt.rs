@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backlot_bindings::backlot::function::types::{Event as GuestEvent, Failure};
 use backlot_backup::guest::BackupCtx;
+use backlot_bindings::backlot::function::types::{Event as GuestEvent, Failure};
 use backlot_encoding::guest::EncodingCtx;
 use backlot_ledger::{
     AttemptEnd, Cost, Effects, Event, Fence, Invocation, Leased, LedgerError, Outcome,

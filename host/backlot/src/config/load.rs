@@ -8,8 +8,8 @@ use backlot_policy::Policy;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::keys::{KEYS, Key, Kind};
 use super::backup::{self, Backup};
+use super::keys::{KEYS, Key, Kind};
 use super::{Config, Trust, User, validate};
 use crate::cli::ConfigFlags;
 use crate::fault::Fault;

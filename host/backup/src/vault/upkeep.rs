@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Zoned;
 use rustic_core::repofile::IndexFile;
-use rustic_core::{
-    BlobId, CheckOptions, KeepOptions, PruneOptions, ReadSubsetOption, TreeId,
-};
+use rustic_core::{BlobId, CheckOptions, KeepOptions, PruneOptions, ReadSubsetOption, TreeId};
 use serde::{Deserialize, Serialize};
 
 use super::{Indexed, Result, Vault, VaultError, node, read};
@@ -129,9 +127,7 @@ impl Vault {
         let snapshots = self.ours()?;
         let mut pruned = Pruned { kept: snapshots.len(), ..Pruned::default() };
         if let Some(keep) = keep {
-            let count = |count: u32| {
-                (0 < count).then(|| i32::try_from(count).unwrap_or(i32::MAX))
-            };
+            let count = |count: u32| (0 < count).then(|| i32::try_from(count).unwrap_or(i32::MAX));
             let mut options = KeepOptions::default();
             options.keep_last = count(keep.last.max(1));
             options.keep_daily = count(keep.daily);

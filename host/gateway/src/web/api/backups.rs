@@ -143,7 +143,8 @@ fn read<T: Default + for<'a> Deserialize<'a>>(body: &[u8], shape: &str) -> Resul
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|err| Fault::bad(format!("the body is not {shape}: {err}")))
+    serde_json::from_slice(body)
+        .map_err(|err| Fault::bad(format!("the body is not {shape}: {err}")))
 }
 
 fn backups<'a>(shared: &'a Arc<Shared>, name: &str) -> Result<&'a Backups, Fault> {
