@@ -196,11 +196,15 @@ fn told(name: &str, verb: &str, answer: &Value) -> String {
             } else {
                 format!("{name}: part {part} of {parts} is damaged\n")
             };
-            text.extend(faults.iter().filter_map(Value::as_str).map(|fault| {
-                format!("  {}\n", printable(fault))
-            }));
+            text.extend(
+                faults
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(|fault| format!("  {}\n", printable(fault))),
+            );
             text.extend(list(answer, "hits").iter().map(|hit| {
-                let (bucket, key) = (crate::answers::text(hit, "/bucket"), crate::answers::text(hit, "/key"));
+                let (bucket, key) =
+                    (crate::answers::text(hit, "/bucket"), crate::answers::text(hit, "/key"));
                 format!("  lost: {}/{}\n", printable(bucket), printable(key))
             }));
             text

@@ -1,7 +1,7 @@
 //! The restore drill: objects of the newest snapshot are restored into a bucket of their own, read
 //! back from there, and compared byte for byte with what is in their buckets now.
 
-use backlot_storage::{Delete, ListQuery, LIST_MAX, ObjectReader, Store, StoreError};
+use backlot_storage::{Delete, LIST_MAX, ListQuery, ObjectReader, Store, StoreError};
 use jiff::Timestamp;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,9 @@ use crate::restore;
 use crate::service::BackupError;
 use crate::vault::{Entry, Vault};
 
-/// Objects of one drill: every so-manieth of the snapshot.
+/// How the names of the buckets begin that drills restore into. They are never backed up.
+pub(crate) const SCRATCH_PREFIX: &str = "backlot-drill-";
+/// Objects of one drill: evenly spread over the snapshot.
 const OBJECTS_MAX: u64 = 1_000;
 /// Bytes of one drill; it ends with the object that reaches them.
 const BYTES_MAX: u64 = 4 << 30;
@@ -48,7 +50,7 @@ pub(crate) fn run(vault: &Vault, store: &Store, runtime: &Handle) -> Result<Dril
     let step = count.div_ceil(OBJECTS_MAX).max(1);
     // Another start each time, so that in time all objects have their turn.
     let start = Timestamp::now().as_second().unsigned_abs() % step;
-    let scratch = format!("drill-{}", Timestamp::now().as_millisecond());
+    let scratch = format!("{SCRATCH_PREFIX}{}", Timestamp::now().as_millisecond());
     runtime.block_on(store.create_bucket(&scratch))?;
     let mut failed = None;
     let mut place = 0_u64;
@@ -58,11 +60,12 @@ pub(crate) fn run(vault: &Vault, store: &Store, runtime: &Handle) -> Result<Dril
             return Ok(true);
         }
         let key = entry.key.clone();
-        let compared = restore::put(&snapshot, &entry, &scratch, store, runtime).and_then(|bytes| {
-            drilled.objects += 1;
-            drilled.bytes += bytes;
-            compare(&entry, &scratch, store, runtime, &mut drilled)
-        });
+        let compared =
+            restore::put(&snapshot, &entry, &scratch, store, runtime).and_then(|bytes| {
+                drilled.objects += 1;
+                drilled.bytes += bytes;
+                compare(&entry, &scratch, store, runtime, &mut drilled)
+            });
         match compared {
             Ok(None) => {}
             Ok(Some(what)) => {
@@ -165,11 +168,8 @@ fn same_digest(
 /// Removes the scratch bucket with all that is in it.
 fn remove(scratch: &str, store: &Store, runtime: &Handle) -> Result<(), BackupError> {
     loop {
-        let query = ListQuery {
-            bucket: scratch.to_owned(),
-            limit: LIST_MAX,
-            ..ListQuery::default()
-        };
+        let query =
+            ListQuery { bucket: scratch.to_owned(), limit: LIST_MAX, ..ListQuery::default() };
         let page = runtime.block_on(store.list(query))?;
         if page.objects.is_empty() {
             break;

@@ -11,7 +11,8 @@ const CHANCE_BYTES: usize = 32;
 
 /// The password in a file's first line. Makes both where there is no file, if that is wanted.
 pub(crate) fn read(path: &Path, make: bool) -> Result<String, BackupError> {
-    let failed = |err: io::Error| BackupError::Password { path: path.to_owned(), why: err.to_string() };
+    let failed =
+        |err: io::Error| BackupError::Password { path: path.to_owned(), why: err.to_string() };
     match fs::read_to_string(path) {
         Ok(text) => {
             let line = text.lines().next().unwrap_or_default();

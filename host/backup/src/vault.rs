@@ -154,8 +154,7 @@ impl Vault {
         description.host = Some(HOST.to_owned());
         description.command = Some("backlot".to_owned());
         let description = description.to_snapshot()?;
-        let answer =
-            repository.archive(&options, &source, description, &[PathBuf::from("/")]);
+        let answer = repository.archive(&options, &source, description, &[PathBuf::from("/")]);
         let counts = source.counts();
         let faults = self.gate.take_faults();
         if !faults.is_empty() {

@@ -138,6 +138,10 @@ impl Worker {
         let overdue = self.tell_if_overdue();
         result?;
         overdue?;
+        if self.last_run("snapshot")?.is_none() {
+            // Nothing to verify yet.
+            return Ok(());
+        }
         let verify_every = self.settings.verify_every;
         let drill_every = self.settings.drill_every;
         let prune_every = self.settings.prune_every;
@@ -196,9 +200,7 @@ impl Worker {
             .collect();
         self.busy.store(changes.len() as u64, Ordering::Relaxed);
         let (store, runtime) = (self.store.clone(), self.runtime.clone());
-        let taken = self
-            .vault()
-            .and_then(|vault| Ok(vault.snapshot(changes, &store, &runtime)?));
+        let taken = self.vault().and_then(|vault| Ok(vault.snapshot(changes, &store, &runtime)?));
         self.busy.store(0, Ordering::Relaxed);
         let covers = self.buckets()?;
         match taken {
@@ -318,8 +320,7 @@ impl Worker {
         let started = Timestamp::now();
         let keep = self.settings.keep;
         let pruned = self.vault().and_then(|vault| Ok(vault.prune(keep)?));
-        let outcome =
-            pruned.as_ref().map(|pruned| json!(pruned)).map_err(ToString::to_string);
+        let outcome = pruned.as_ref().map(|pruned| json!(pruned)).map_err(ToString::to_string);
         self.end("prune", started, outcome, None, Vec::new())?;
         pruned
     }
@@ -328,7 +329,9 @@ impl Worker {
     fn buckets(&self) -> Result<Vec<String>, BackupError> {
         let buckets = self.runtime.block_on(self.store.buckets())?;
         let names = buckets.into_iter().map(|bucket| bucket.name);
-        Ok(names.filter(|name| self.settings.covers(name)).collect())
+        let kept =
+            |name: &String| self.settings.covers(name) && !name.starts_with(drill::SCRATCH_PREFIX);
+        Ok(names.filter(kept).collect())
     }
 
     fn last_run(
@@ -340,11 +343,7 @@ impl Worker {
     }
 
     /// Whether it is long enough ago. What was never done is due at once.
-    fn is_due(
-        &self,
-        kind: &'static str,
-        every: Option<Duration>,
-    ) -> Result<bool, BackupError> {
+    fn is_due(&self, kind: &'static str, every: Option<Duration>) -> Result<bool, BackupError> {
         let Some(every) = every else { return Ok(false) };
         let last = self.last_run(kind)?;
         let now = Timestamp::now();
@@ -403,12 +402,10 @@ impl Worker {
         let details = outcome.unwrap_or_else(|err| {
             serde_json::from_str(&err).unwrap_or_else(|_| json!({ "error": err }))
         });
-        let event = (!succeeded).then(|| {
-            self.event(BACKUP_FAILED, &json!({ "what": kind, "details": details }))
-        });
+        let event = (!succeeded)
+            .then(|| self.event(BACKUP_FAILED, &json!({ "what": kind, "details": details })));
         let repository = self.settings.name.clone();
-        let end =
-            RunEnd { repository, kind, started, succeeded, details, done_to, covers, event };
+        let end = RunEnd { repository, kind, started, succeeded, details, done_to, covers, event };
         Ok(self.runtime.block_on(self.ledger.backup_end(end))?)
     }
 

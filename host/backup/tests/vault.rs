@@ -77,11 +77,7 @@ impl Bed {
     }
 
     async fn delete(&self, key: &str) {
-        let delete = Delete {
-            bucket: BUCKET.to_owned(),
-            key: key.to_owned(),
-            ..Delete::default()
-        };
+        let delete = Delete { bucket: BUCKET.to_owned(), key: key.to_owned(), ..Delete::default() };
         self.store.delete(delete).await.unwrap();
     }
 

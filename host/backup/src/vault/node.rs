@@ -65,11 +65,8 @@ pub(super) fn of_object(name: &str, info: &ObjectInfo, place: u64) -> serde_json
 /// The node of a folder.
 pub(super) fn of_folder(name: &str) -> Node {
     // A time that never changes, so that a folder with the same objects has the same id.
-    let meta = Metadata {
-        mode: Some(0o755),
-        mtime: Some(Timestamp::UNIX_EPOCH),
-        ..Metadata::default()
-    };
+    let meta =
+        Metadata { mode: Some(0o755), mtime: Some(Timestamp::UNIX_EPOCH), ..Metadata::default() };
     Node::new_node(OsStr::new(name), NodeType::Dir, meta)
 }
 

@@ -128,7 +128,9 @@ impl S3 {
     }
 }
 
-fn body(mut answer: ureq::http::Response<ureq::Body>) -> Result<(StatusCode, Vec<u8>), ureq::Error> {
+fn body(
+    mut answer: ureq::http::Response<ureq::Body>,
+) -> Result<(StatusCode, Vec<u8>), ureq::Error> {
     let mut bytes = Vec::new();
     answer.body_mut().as_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok((answer.status(), bytes))
@@ -223,9 +225,8 @@ impl WriteBackend for S3 {
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
         let key = self.key(tpe, id);
         let url = self.bucket.delete_object(Some(&self.credentials), &key).sign(SIGNED_FOR);
-        let (status, answer) = self.send(&format!("removing {key}"), || {
-            body(self.agent.delete(url.as_str()).call()?)
-        })?;
+        let (status, answer) = self
+            .send(&format!("removing {key}"), || body(self.agent.delete(url.as_str()).call()?))?;
         let fine = status.is_success() || status == StatusCode::NOT_FOUND;
         self.expect(fine, "removing", &key, status, &answer)
     }

@@ -16,9 +16,7 @@ use backlot_storage::{ObjectReader, Store, StoreError};
 use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use rustic_core::repofile::Node;
-use rustic_core::{
-    ReadSource, ReadSourceEntry, ReadSourceOpen, RusticError, RusticResult, TreeId,
-};
+use rustic_core::{ReadSource, ReadSourceEntry, ReadSourceOpen, RusticError, RusticResult, TreeId};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -316,7 +314,8 @@ impl Walk {
             if let Step::Keep(node) = step
                 && node::name(node) != *name
             {
-                let renamed = Node::new_node(name.as_ref(), node.node_type.clone(), Default::default());
+                let renamed =
+                    Node::new_node(name.as_ref(), node.node_type.clone(), Default::default());
                 node.name = renamed.name;
             }
         }

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Zoned;
 use rustic_core::repofile::IndexFile;
-use rustic_core::{
-    BlobId, CheckOptions, KeepOptions, PruneOptions, ReadSubsetOption, TreeId,
-};
+use rustic_core::{BlobId, CheckOptions, KeepOptions, PruneOptions, ReadSubsetOption, TreeId};
 use serde::{Deserialize, Serialize};
 
 use super::{Indexed, Result, Vault, VaultError, node, read};
@@ -72,31 +70,33 @@ impl Vault {
         options.read_data_subset = ReadSubsetOption::IdSubSet(part);
         let results = self.repository.check(options)?;
         let mut verified = Verified { part, ..Verified::default() };
-        let mut packs = BTreeSet::new();
+        let mut named = BTreeSet::new();
         for (level, fault) in &results.0 {
             // Left behind by a crash, or of a backup that runs: nothing is missing.
             if format!("{level:?}") != "Error" {
                 continue;
             }
             let text = fault.to_string();
-            packs.extend(packs_named(&text));
+            // Shown, ids are cut to their first digits; here they are whole.
+            named.extend(ids_named(&format!("{fault:?}")));
             if verified.faults.len() < FAULTS_TOLD {
                 verified.faults.push(text);
             }
         }
         if !verified.faults.is_empty() {
-            self.name_hits(&packs, &mut verified)?;
+            self.name_hits(&named, &mut verified)?;
         }
-        verified.packs = packs.into_iter().collect();
         Ok(verified)
     }
 
-    fn name_hits(&self, packs: &BTreeSet<String>, verified: &mut Verified) -> Result<()> {
+    fn name_hits(&self, named: &BTreeSet<String>, verified: &mut Verified) -> Result<()> {
         let mut lost: HashSet<BlobId> = HashSet::new();
         for index in self.repository.stream_files::<IndexFile>()? {
             let (_, index) = index?;
             for pack in index.packs {
-                if packs.contains(pack.id.to_hex().as_str()) {
+                let id = pack.id.to_hex();
+                if named.contains(id.as_str()) {
+                    verified.packs.push(id.to_string());
                     lost.extend(pack.blobs.iter().map(|blob| blob.id));
                 }
             }
@@ -127,9 +127,7 @@ impl Vault {
         let snapshots = self.ours()?;
         let mut pruned = Pruned { kept: snapshots.len(), ..Pruned::default() };
         if let Some(keep) = keep {
-            let count = |count: u32| {
-                (0 < count).then(|| i32::try_from(count).unwrap_or(i32::MAX))
-            };
+            let count = |count: u32| (0 < count).then(|| i32::try_from(count).unwrap_or(i32::MAX));
             let mut options = KeepOptions::default();
             options.keep_last = count(keep.last.max(1));
             options.keep_daily = count(keep.daily);
@@ -204,8 +202,9 @@ impl Search<'_> {
     }
 }
 
-/// The ids of packs in a message of the library: its errors carry them in many shapes.
-fn packs_named(text: &str) -> Vec<String> {
+/// The ids in a message of the library: its errors carry those of packs, among others, in many
+/// shapes.
+fn ids_named(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_id = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
     words.filter(is_id).map(str::to_owned).collect()
