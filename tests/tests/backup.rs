@@ -8,23 +8,15 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use backlot_tests::clients::python;
 use backlot_tests::s3::S3;
 use backlot_tests::server::Server;
-use backlot_tests::{run, wait_for};
+use backlot_tests::{backlot, run, stdout, wait_for};
 use serde_json::Value;
 
 const BUCKET: &str = "documents";
 /// The longest a backup may take on a loaded machine.
 const BACKUP_MAX: Duration = Duration::from_secs(120);
-/// Every step of a backup at which the server is killed.
-const POINTS: [&str; 6] = [
-    "backup.before-pack",
-    "backup.after-pack",
-    "backup.after-index",
-    "backup.before-snapshot",
-    "backup.after-snapshot",
-    "backup.after-commit",
-];
 
 /// A server whose configuration has these repositories.
 fn start(folder: &Path, repositories: &str, environment: &[(&str, &str)]) -> Server {
@@ -145,47 +137,197 @@ fn what_rclone_put_there_restic_restores_from_every_repository() {
     assert_eq!(files(&out.join(BUCKET)), files(&source));
 }
 
+/// Every step of a backup at which the server can be killed.
+fn points() -> Vec<String> {
+    let listed = stdout(Command::new(backlot()).arg("crash-points")).unwrap();
+    listed.lines().filter(|point| point.starts_with("backup.")).map(str::to_owned).collect()
+}
+
+/// Waits until the server has died at its crash point, whatever it is asked meanwhile.
+fn dies(server: &mut Server) {
+    // It dies at it, so this cannot succeed.
+    let asked = server.backlot("backup now").arg(BUCKET).output().unwrap();
+    assert!(!asked.status.success(), "{asked:?}");
+    wait_for("the crash", BACKUP_MAX, || server.ended()).unwrap();
+}
+
+/// What waited is backed up by a server that is started again, once, and is what is in the bucket.
+fn catches_up(place: &Path, config: &str, source: &Path, snapshots: usize, point: &str) {
+    let (repository, password) = (place.join("one"), password(place, "one"));
+    let repository = repository.to_str().unwrap();
+    let server = start(place, config, &[]);
+    // The very first time nobody had handed anything over when it died.
+    run(server.backlot("backup now").arg(BUCKET)).unwrap();
+    assert_eq!(pending(&server), 0, "{point}");
+    restic(repository, &password, &[], &["check", "--read-data"]);
+    let back = tempfile::tempdir().unwrap();
+    assert_eq!(restored(repository, &password, back.path()), files(source), "{point}");
+    let listed = server.json("/api/v1/backups/one/snapshots").unwrap();
+    assert_eq!(listed["snapshots"].as_array().unwrap().len(), snapshots, "{point}");
+    server.stop().unwrap();
+}
+
 #[test]
 fn a_server_killed_at_any_step_of_a_backup_loses_no_change_and_leaves_no_half_of_a_snapshot() {
-    for point in POINTS {
+    let points = points();
+    assert_eq!(points.len(), 9, "{points:?}");
+    for point in points {
+        println!("{point}");
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path();
         let config = local(place, "one", "batch = { wait_secs = 0 }");
-        let calm = start(place, &config, &[]);
+        let crash = format!("{point}:1");
         let source = place.join("source");
-        tree(&source, 1);
-        S3::new(&calm.ready).make_bucket(BUCKET).unwrap();
         let copy = |server: &Server| {
             run(server.rclone().arg("sync").arg(&source).arg(format!("backlot:{BUCKET}"))).unwrap();
         };
-        copy(&calm);
-        run(calm.backlot("backup now").arg(BUCKET)).unwrap();
-        calm.stop().unwrap();
-
-        let crash = format!("{point}:1");
+        // The first snapshot of a repository that is not there yet.
+        tree(&source, 1);
+        let mut server = start(place, &config, &[("BACKLOT_CRASH_AT", &crash)]);
+        S3::new(&server.ready).make_bucket(BUCKET).unwrap();
+        copy(&server);
+        dies(&mut server);
+        catches_up(place, &config, &source, 1, &point);
+        if point.ends_with("-init") {
+            continue;
+        }
+        // One upon another.
         let mut server = start(place, &config, &[("BACKLOT_CRASH_AT", &crash)]);
         fs::remove_dir_all(source.join("f1")).unwrap();
         tree(&source.join("more"), 2);
         copy(&server);
-        // It dies at it, so this cannot succeed.
-        let asked = server.backlot("backup now").arg(BUCKET).output().unwrap();
-        assert!(!asked.status.success(), "{point}: {asked:?}");
-        wait_for("the crash", BACKUP_MAX, || server.ended()).unwrap();
-
+        dies(&mut server);
         let (repository, password) = (place.join("one"), password(place, "one"));
-        let repository = repository.to_str().unwrap();
-        restic(repository, &password, &[], &["check", "--read-data"]);
-        // What waited is backed up by itself.
-        let server = start(place, &config, &[]);
-        wait_for("nothing waits", BACKUP_MAX, || Ok((pending(&server) == 0).then_some(())))
-            .unwrap();
-        restic(repository, &password, &[], &["check", "--read-data"]);
-        let back = restored(repository, &password, &place.join("back"));
-        assert_eq!(back, files(&source), "{point}");
-        let snapshots = server.json("/api/v1/backups/one/snapshots").unwrap();
-        assert_eq!(snapshots["snapshots"].as_array().unwrap().len(), 2, "{point}");
-        server.stop().unwrap();
+        restic(repository.to_str().unwrap(), &password, &[], &["check", "--read-data"]);
+        catches_up(place, &config, &source, 2, &point);
     }
+}
+
+#[test]
+fn a_restore_gives_objects_back_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let server = start(place, &local(place, "one", ""), &[]);
+    let client = |arguments: &[&str]| {
+        stdout(python(&server, "restored.py").unwrap().args(arguments)).unwrap()
+    };
+    client(&["write", BUCKET]);
+    run(&mut server.backlot("backup now")).unwrap();
+    run(server.backlot("backup restore latest --to again --bucket").arg(BUCKET)).unwrap();
+    print!("{}", client(&["compare", BUCKET, "again"]));
+    // Restored over what is there, nothing is touched; what was lost comes back.
+    let s3 = S3::new(&server.ready);
+    s3.put(BUCKET, "described.json", b"newer").unwrap();
+    run(server.rclone().arg("deletefile").arg(format!("backlot:{BUCKET}/parts.bin"))).unwrap();
+    run(server.backlot("backup restore latest --bucket").arg(BUCKET)).unwrap();
+    assert_eq!(s3.get(BUCKET, "described.json").unwrap().unwrap(), b"newer");
+    run(server.backlot("backup restore latest --overwrite --bucket").arg(BUCKET)).unwrap();
+    print!("{}", client(&["compare", BUCKET, "again"]));
+    // As files: each key has one of its own, and none leaves the folder.
+    let keys = s3.keys(BUCKET).unwrap().len();
+    let back = place.join("back");
+    let (repository, password) = (place.join("one"), password(place, "one"));
+    assert_eq!(restored(repository.to_str().unwrap(), &password, &back).len(), keys);
+    let out = place.join("out");
+    run(server.backlot("backup restore latest --to-folder").arg(&out)).unwrap();
+    assert_eq!(files(&out), files(&back));
+    let refused = server.backlot("backup restore latest --to-folder").arg(&out).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("E0406"), "{refused:?}");
+    server.stop().unwrap();
+}
+
+/// What a command prints for machines, a line each.
+fn json_lines(command: &mut Command) -> Vec<Value> {
+    let text = stdout(command.arg("--json")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_damaged_pack_is_found_and_named_with_the_objects_it_hits() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let server = start(place, &local(place, "one", ""), &[]);
+    let s3 = S3::new(&server.ready);
+    s3.make_bucket(BUCKET).unwrap();
+    s3.put(BUCKET, "sound.bin", b"this one is in another pack").unwrap();
+    run(&mut server.backlot("backup now")).unwrap();
+    let mut random = fastrand::Rng::with_seed(5);
+    let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(3_000_000).collect();
+    s3.put(BUCKET, "film.mp4", &bytes).unwrap();
+    run(&mut server.backlot("backup now")).unwrap();
+    let whole = json_lines(&mut server.backlot("backup verify --all"));
+    assert_eq!(whole[0]["answer"]["faults"], serde_json::json!([]), "{whole:?}");
+
+    let packs = files(&place.join("one/data"));
+    let (pack, bytes) = packs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let mut bytes = bytes.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(place.join("one/data").join(pack), bytes).unwrap();
+    let found = server.backlot("backup verify --all --json").output().unwrap();
+    assert!(!found.status.success(), "{found:?}");
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let packs = found["answer"]["packs"].as_array().unwrap();
+    assert!(pack.ends_with(packs[0].as_str().unwrap()) && packs.len() == 1, "{found}");
+    let hits = found["answer"]["hits"].as_array().unwrap();
+    assert_eq!(hits.len(), 1, "{found}");
+    assert_eq!((&hits[0]["bucket"], &hits[0]["key"]), (&BUCKET.into(), &"film.mp4".into()));
+    let told = server.backlot("backup verify --all").output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains(&format!("lost: {BUCKET}/film.mp4")), "{told}");
+    // A drill finds the same by restoring, and restic agrees.
+    let drill = server.backlot("backup drill --json").output().unwrap();
+    assert!(!drill.status.success());
+    assert!(String::from_utf8_lossy(&drill.stdout).contains("film.mp4"), "{drill:?}");
+    let mut check = Command::new("restic");
+    check.args(["--no-cache", "check", "--read-data", "--repo"]).arg(place.join("one"));
+    check.arg("--password-file").arg(password(place, "one"));
+    assert!(!check.output().unwrap().status.success());
+    // It is told to whoever listens.
+    let events = server.json("/api/v1/backups/one/runs?kind=verify").unwrap();
+    assert_eq!(events["runs"][0]["succeeded"], false, "{events}");
+    server.stop().unwrap();
+}
+
+#[test]
+fn several_repositories_each_have_their_own_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let configs = [
+        local(place, "near", "keep = { last = 1 }"),
+        local(place, "vault", "append_only = true"),
+        local(place, "other", "").replace(BUCKET, "something-else"),
+    ];
+    let server = start(place, &configs.concat(), &[]);
+    let s3 = S3::new(&server.ready);
+    s3.make_bucket(BUCKET).unwrap();
+    let now = |name: &str| {
+        run(server.backlot("backup now --repository").arg(name)).unwrap();
+    };
+    for round in 0..3_u8 {
+        s3.put(BUCKET, "a.txt", &[round]).unwrap();
+        s3.put(BUCKET, &format!("{round}.bin"), &vec![round; 200_000]).unwrap();
+        now("near");
+        now("vault");
+    }
+    now("other");
+    let snapshots =
+        |name| json_lines(server.backlot("backup snapshots --repository").arg(name)).len();
+    assert_eq!(["near", "vault", "other"].map(snapshots), [3, 3, 0]);
+    let pruned = json_lines(&mut server.backlot("backup prune --repository near"));
+    assert_eq!(pruned[0]["answer"]["forgotten"].as_array().unwrap().len(), 2, "{pruned:?}");
+    assert_eq!(snapshots("near"), 1);
+    let refused = server.backlot("backup prune --repository vault").output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("append-only"), "{refused:?}");
+    for name in ["near", "vault"] {
+        let (repository, password) = (place.join(name), password(place, name));
+        restic(repository.to_str().unwrap(), &password, &[], &["check", "--read-data"]);
+    }
+    let made = fs::metadata(password(place, "near")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&made) & 0o777, 0o600);
+    server.stop().unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! straight from the store. The snapshot itself is written last, and not at all if anything failed:
 //! there is none, or it is whole.
 
+mod folder;
 mod gate;
 mod node;
 mod read;
@@ -104,6 +105,7 @@ impl Vault {
         let repository = closed(&gate)?;
         let credentials = Credentials::password(password);
         let repository = if repository.config_id()?.is_none() {
+            gate.forget_unfinished()?;
             let (key, mut config) = (KeyOptions::default(), ConfigOptions::default());
             config.set_version = Some(2);
             repository.init(&credentials, &key, &config)?

@@ -1,19 +1,17 @@
 //! What stands between `rustic_core` and where the repository is kept.
 //!
 //! The library goes on after what it calls a single error, leaving the file out. So every fault is
-//! noted here, and no snapshot passes while there is one. Files are durable when they have passed.
+//! noted here, and no snapshot passes while there is one.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backlot_ledger::crash;
 use bytes::Bytes;
-use rustic_backend::LocalBackend;
 use rustic_core::{
     BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend,
 };
 
+use super::folder::Folder;
 use super::s3::S3;
 use crate::settings::{Settings, Target};
 
@@ -44,8 +42,6 @@ impl Faults {
 /// The repository's files.
 pub(super) struct Gate {
     inner: Box<dyn WriteBackend>,
-    /// Folder whose entries are to be made durable.
-    folder: Option<PathBuf>,
     append_only: bool,
     faults: Faults,
 }
@@ -58,16 +54,12 @@ impl std::fmt::Debug for Gate {
 
 impl Gate {
     pub(super) fn new(settings: &Settings) -> RusticResult<Gate> {
-        let (inner, folder): (Box<dyn WriteBackend>, _) = match &settings.target {
-            Target::Folder(path) => {
-                let options: [(String, String); 0] = [];
-                let backend = LocalBackend::new(path.to_string_lossy(), options)?;
-                (Box::new(backend), Some(path.clone()))
-            }
-            Target::S3(target) => (Box::new(S3::new(target)?), None),
+        let inner: Box<dyn WriteBackend> = match &settings.target {
+            Target::Folder(path) => Box::new(Folder::open(path)?),
+            Target::S3(target) => Box::new(S3::new(target)?),
         };
         let append_only = settings.append_only;
-        Ok(Gate { inner, folder, append_only, faults: Faults::default() })
+        Ok(Gate { inner, append_only, faults: Faults::default() })
     }
 
     pub(super) fn faults(&self) -> Faults {
@@ -78,29 +70,32 @@ impl Gate {
         self.faults.take();
     }
 
+    /// Removes the keys that a crash left behind which came before the repository's configuration:
+    /// nothing can be encrypted with them.
+    pub(super) fn forget_unfinished(&self) -> RusticResult<()> {
+        for tpe in [FileType::Index, FileType::Snapshot, FileType::Pack] {
+            if !self.inner.list_with_size(tpe)?.is_empty() {
+                let text = "There are backups at `{place}`, but no file `config`. Put it back from a copy of the repository.";
+                return Err(RusticError::new(ErrorKind::Repository, text)
+                    .attach_context("place", self.location()));
+            }
+        }
+        let keys = self.inner.list_with_size(FileType::Key)?;
+        keys.into_iter().try_for_each(|(key, _)| self.inner.remove(FileType::Key, &key, false))
+    }
+
     pub(super) fn take_faults(&self) -> Vec<String> {
         self.faults.take()
     }
+}
 
-    /// Makes the entry of a file durable: the file itself is.
-    fn sync(&self, tpe: FileType, id: &Id) -> RusticResult<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let sync = |path: &Path| {
-            File::open(path).and_then(|folder| folder.sync_all()).map_err(|err| {
-                RusticError::with_source(ErrorKind::InputOutput, "cannot sync `{path}`", err)
-                    .attach_context("path", path.display().to_string())
-            })
-        };
-        match tpe {
-            FileType::Config => sync(folder),
-            FileType::Pack => {
-                let data = folder.join("data");
-                let hex = id.to_hex();
-                sync(&data.join(hex.as_str().get(..2).unwrap_or_default()))?;
-                sync(&data)
-            }
-            _ => sync(&folder.join(tpe.dirname())),
-        }
+/// The crash points around the write of a file.
+fn points(tpe: FileType) -> (&'static str, &'static str) {
+    match tpe {
+        FileType::Key | FileType::Config => ("backup.before-init", "backup.after-init"),
+        FileType::Pack => ("backup.before-pack", "backup.after-pack"),
+        FileType::Index => ("backup.before-index", "backup.after-index"),
+        FileType::Snapshot => ("backup.before-snapshot", "backup.after-snapshot"),
     }
 }
 
@@ -145,28 +140,19 @@ impl WriteBackend for Gate {
         cacheable: bool,
         content: BytesList,
     ) -> RusticResult<()> {
-        match tpe {
-            FileType::Pack => crash::point("backup.before-pack"),
-            FileType::Snapshot => {
-                if let Some(fault) = self.faults.first() {
-                    let text = format!("the snapshot would not be whole: {fault}");
-                    return Err(RusticError::new(ErrorKind::InputOutput, text));
-                }
-                crash::point("backup.before-snapshot");
-            }
-            _ => {}
+        if tpe == FileType::Snapshot
+            && let Some(fault) = self.faults.first()
+        {
+            let text = format!("the snapshot would not be whole: {fault}");
+            return Err(RusticError::new(ErrorKind::InputOutput, text));
         }
+        let (before, after) = points(tpe);
+        crash::point(before);
         let written = self
             .inner
             .write_bytes(tpe, id, cacheable, content)
-            .and_then(|()| self.sync(tpe, id))
             .inspect_err(|err| self.faults.note(err.display_log()));
-        match tpe {
-            FileType::Pack => crash::point("backup.after-pack"),
-            FileType::Index => crash::point("backup.after-index"),
-            FileType::Snapshot => crash::point("backup.after-snapshot"),
-            _ => {}
-        }
+        crash::point(after);
         written
     }
 
