@@ -56,7 +56,8 @@ fn a_crash_at_any_point_leaves_what_a_calm_run_leaves() {
         place
     };
     let mut runs: Vec<(String, u32)> = Vec::new();
-    for point in points() {
+    // Those of a backup have a test of their own.
+    for point in points().into_iter().filter(|point| !point.starts_with("backup.")) {
         runs.push((point.clone(), 1));
         // One function is deployed, once.
         if !point.starts_with("deploy.") {

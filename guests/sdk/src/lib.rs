@@ -42,7 +42,7 @@ pub mod bindings {
 pub use bindings::backlot::encoding::encoder;
 pub use bindings::backlot::function::types::{Event, Failure, RetryRequest};
 pub use bindings::backlot::function::{children, context};
-pub use bindings::backlot::storage::{antivirus, changes, objects};
+pub use bindings::backlot::storage::{antivirus, backup, changes, objects};
 /// Export a [`Handler`] as the component's `backlot:function/handler`.
 pub use bindings::export;
 pub use bindings::exports::backlot::function::handler::Guest as Handler;

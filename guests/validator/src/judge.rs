@@ -6,9 +6,10 @@
 use backlot_formats::{Limits, validate};
 use backlot_policy::{Consequence, Policy, UnknownRule, Verdict};
 use backlot_sdk::antivirus::Opinion;
+use backlot_sdk::backup::{Change, Item};
 use backlot_sdk::bindings::backlot::function::context::NewEvent;
 use backlot_sdk::objects::{self, Pinned};
-use backlot_sdk::{antivirus, context};
+use backlot_sdk::{antivirus, backup, context};
 
 use crate::fault::Fault;
 use crate::record::{self, Became, QUARANTINE_BUCKET, RELEASED_TAG, Record};
@@ -17,8 +18,51 @@ use crate::source::Source;
 /// Kind of the event that tells of an invalid object.
 const ALERT: &str = "object.invalid";
 
-/// Judges an object, unless that was done under this policy. [`Fault::Gone`] if it is not there.
+/// Judges an object, unless that was done under this policy, and hands it to the backup.
+/// [`Fault::Gone`] if it is not there.
 pub fn object(policy: &Policy, object: &Pinned) -> Result<Option<Record>, Fault> {
+    let Some(record) = judged(policy, object)? else { return Ok(None) };
+    hand_over(stored(policy, object, &record).into_iter().collect())?;
+    settle(object, &record)?;
+    Ok(Some(record))
+}
+
+/// What the backup is told of an object with this record, if it is to be backed up.
+pub fn stored(policy: &Policy, object: &Pinned, record: &Record) -> Option<Item> {
+    let wanted = match record.verdict {
+        Verdict::Valid { .. } | Verdict::Skipped { .. } => true,
+        Verdict::Unsupported { .. } => policy.unknown == UnknownRule::Accept,
+        Verdict::Invalid { .. } => false,
+    };
+    (policy.backup && wanted).then(|| Item { object: object.clone(), change: Change::Stored })
+}
+
+/// What the backup is told of an object that is gone.
+pub fn removed(policy: &Policy, object: &Pinned) -> Option<Item> {
+    policy.backup.then(|| Item { object: object.clone(), change: Change::Removed })
+}
+
+/// Hands objects to the backup; which repository takes them, if any does, the operator decided.
+pub fn hand_over(items: Vec<Item>) -> Result<(), Fault> {
+    if !items.is_empty() {
+        backup::add(&items)?;
+    }
+    Ok(())
+}
+
+/// The last step: after it nobody looks at the object again.
+pub fn settle(object: &Pinned, record: &Record) -> Result<(), Fault> {
+    if record.became == Became::Moved {
+        objects::delete_version(object)?;
+    } else {
+        objects::tag(object, &record.tags(), &[])?;
+    }
+    Ok(())
+}
+
+/// Judges an object, unless that was done under this policy, up to but not with the backup and
+/// [`settle`].
+pub fn judged(policy: &Policy, object: &Pinned) -> Result<Option<Record>, Fault> {
     let tags = record::tags_of(object)?.ok_or(Fault::Gone)?;
     if record::is_judged(policy, &tags) {
         return Ok(None);
@@ -66,7 +110,9 @@ pub fn given_up(policy: &Policy, object: &Pinned, reason: &str) -> Result<(), Fa
         _ => Verdict::Unsupported { format: None, at: 0, what },
     };
     let size = Source::open(object)?.info().size;
-    carry_out(policy, object, size, verdict, None).map(drop)
+    let record = carry_out(policy, object, size, verdict, None)?;
+    hand_over(stored(policy, object, &record).into_iter().collect())?;
+    settle(object, &record)
 }
 
 /// Bounds of the walk. Nobody prints the structures.
@@ -107,11 +153,6 @@ fn carry_out(
     record.write()?;
     if tells {
         alert(&record)?;
-    }
-    if record.became == Became::Moved {
-        objects::delete_version(object)?;
-    } else {
-        objects::tag(object, &record.tags(), &[])?;
     }
     Ok(record)
 }

@@ -237,38 +237,61 @@ pub fn page(order: &PageOrder) -> Result<PageDone, Fault> {
     let policy = settings::policy(&order.bucket)?
         .ok_or_else(|| Fault::Never(format!("bucket {:?} has no policy", order.bucket)))?;
     let mut done = PageDone::default();
+    // One commit for all that go to the backup; only after it is any of them done with.
+    let (mut items, mut judged, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for change in read(&order.bucket, order.cursor.as_deref())?.changes {
         if order.before_ms < change.at_ms
             || order.only.as_ref().is_some_and(|only| *only != change.content_id)
         {
             continue;
         }
-        match change.kind {
-            Kind::Created => match judge::object(&policy, &pinned(change)) {
-                Ok(record) => done.judged += u32::from(record.is_some()),
-                Err(Fault::Gone) => {}
-                // Not the object's fault: what ends this attempt may be.
-                Err(Fault::Passing(reason)) => {
-                    eprintln!("{reason}");
-                    done.left += 1;
-                }
-                Err(fault) => return Err(fault),
-            },
-            Kind::Removed | Kind::VersionRemoved => forget(&change)?,
+        let (kind, object) = (change.kind, pinned(change));
+        if kind != Kind::Created {
+            if is_forgettable(&object)? {
+                items.extend(judge::removed(&policy, &object));
+                gone.push(object);
+            }
+            continue;
         }
+        match judge::judged(&policy, &object) {
+            Ok(Some(record)) => {
+                items.extend(judge::stored(&policy, &object, &record));
+                judged.push((object, record));
+            }
+            Ok(None) | Err(Fault::Gone) => {}
+            // Not the object's fault: what ends this attempt may be.
+            Err(Fault::Passing(reason)) => {
+                eprintln!("{reason}");
+                done.left += 1;
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    judge::hand_over(items)?;
+    for (object, record) in &judged {
+        match judge::settle(object, record) {
+            Ok(()) => done.judged += 1,
+            Err(Fault::Gone) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    for object in &gone {
+        Record::remove(&object.bucket, &object.key)?;
     }
     Ok(done)
 }
 
-/// The record of an object that is gone goes too, but for one in quarantine.
-fn forget(change: &Change) -> Result<(), Fault> {
-    if is_forgettable(change)? { Record::remove(&change.bucket, &change.key) } else { Ok(()) }
+/// An object that is gone: the next snapshots are without it, and its record goes, unless it is in
+/// quarantine.
+pub fn removed(policy: &Policy, object: &Pinned) -> Result<(), Fault> {
+    judge::hand_over(judge::removed(policy, object).into_iter().collect())?;
+    if is_forgettable(object)? { Record::remove(&object.bucket, &object.key) } else { Ok(()) }
 }
 
-fn is_forgettable(change: &Change) -> Result<bool, Fault> {
-    let record = Record::read(&change.bucket, &change.key)?;
+fn is_forgettable(object: &Pinned) -> Result<bool, Fault> {
+    let record = Record::read(&object.bucket, &object.key)?;
     Ok(record.is_some_and(|record| {
-        record.content_id == change.content_id && record.became != Became::Moved
+        record.content_id == object.content_id && record.became != Became::Moved
     }))
 }
 
@@ -286,7 +309,7 @@ fn is_pending(policy: &Policy, change: &Change, before_ms: u64) -> Result<bool, 
         return Ok(false);
     }
     if change.kind != Kind::Created {
-        return is_forgettable(change);
+        return is_forgettable(&pinned(change.clone()));
     }
     let tags = record::tags_of(&pinned(change.clone()))?;
     Ok(tags.is_some_and(|tags| !record::is_judged(policy, &tags)))

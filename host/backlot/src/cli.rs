@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backup;
 mod functions;
 mod remote;
 mod validation;
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 use crate::fault::Fault;
 use crate::{Done, out};
 
+pub(crate) use backup::{BackupArgs, BackupVerb};
 pub(crate) use functions::*;
 pub(crate) use remote::*;
 pub(crate) use validation::*;
@@ -72,6 +74,8 @@ pub(crate) enum Verb {
     Digest(DigestArgs),
     /// Check whether a file, or an object on a server, is whole and what it says it is
     Validate(ValidateArgs),
+    /// Back up, verify and restore
+    Backup(BackupArgs),
     /// What was found invalid and put away: list, release, drop
     Quarantine(QuarantineArgs),
     /// Who may use the server's API
@@ -120,6 +124,7 @@ impl Verb {
             Self::Diff(args) => args.remote.server.json,
             Self::Rollback(args) => args.remote.server.json,
             Self::Validate(args) => args.remote.server.json,
+            Self::Backup(args) => args.remote.server.json,
             Self::Quarantine(args) => args.remote.server.json,
             Self::Tokens(args) => args.remote.server.json,
             Self::Audit(args) => args.remote.server.json,

@@ -3,6 +3,7 @@
 //! A value comes from a flag, else the environment (`BACKLOT_S3_ADDRESS` is `s3.address`), else
 //! the file, else the default. [`keys`] is the one list of all of that.
 
+pub(crate) mod backup;
 mod keys;
 mod load;
 pub(crate) mod show;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 
 use backlot_policy::Policy;
 use serde::Deserialize;
+
+use backup::Backup;
 
 pub(crate) use load::load;
 
@@ -34,6 +37,9 @@ pub(crate) struct Config {
     /// What the buckets that are validated take.
     #[serde(default)]
     pub(crate) validate: Vec<Policy>,
+    /// Repositories of backups.
+    #[serde(default)]
+    pub(crate) backup: Vec<Backup>,
     #[serde(default)]
     pub(crate) users: Vec<User>,
     #[serde(default)]

@@ -79,6 +79,7 @@ async fn encode(args: &EncodeArgs) -> Result<Done, Fault> {
         http_idle: 0,
         encoder: Some(env.clone()),
         scanner: None,
+        backups: Vec::new(),
         validation: None,
     })
     .await

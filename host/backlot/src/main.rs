@@ -1,6 +1,7 @@
 //! The `backlot` binary: one file a verb, the configuration, and the wiring of everything else.
 
 mod answers;
+mod backup;
 mod cancel;
 mod certificates;
 mod cli;
@@ -97,6 +98,7 @@ fn run(cli: Cli) -> Result<Done, Fault> {
         Verb::Remove(args) => functions::change(args, "remove"),
         Verb::Digest(args) => deploy::digest(&args),
         Verb::Validate(args) => validate::run(&args),
+        Verb::Backup(args) => backup::run(args),
         Verb::Quarantine(args) => quarantine::run(args),
         Verb::Tokens(args) => tokens::run(args),
         Verb::Audit(args) => tokens::audit(args),

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backlot_backup::{Backups, Settings};
 use backlot_encoding::{Encoder, EncoderConfig};
 use backlot_ledger::{Ledger, LedgerError};
 use backlot_runtime::{CompileLimits, Manifest, Runtime, RuntimeConfig, RuntimeError, TrustRule};
@@ -51,6 +52,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) encoder: Option<Vec<(&'static str, String)>>,
     /// The virus scanner, if there is one.
     pub(crate) scanner: Option<Arc<Scanner>>,
+    /// Repositories of backups.
+    pub(crate) backups: Vec<Settings>,
     /// What is validated; None: there is no validator.
     pub(crate) validation: Option<Validation>,
 }
@@ -60,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
     pub(crate) runtime: Arc<Runtime>,
+    /// None: there are no repositories.
+    pub(crate) backups: Option<Backups>,
 }
 
 impl Node {
@@ -82,6 +87,13 @@ impl Node {
         config.http_requests = setup.http_requests;
         config.http_idle = setup.http_idle;
         config.scanner = setup.scanner;
+        let backups = if setup.backups.is_empty() {
+            None
+        } else {
+            let started = Backups::start(setup.backups, &ledger, &store);
+            Some(started.map_err(|err| internal("starting the backups", &err))?)
+        };
+        config.backups = backups.clone();
         let encoder = Encoder::new(encoding)
             .map_err(|err| internal("starting the encoding threads", &err))?;
         let runtime = Runtime::new(config, ledger.clone(), store.clone(), encoder).map_err(
@@ -102,7 +114,7 @@ impl Node {
             provide_validator(&runtime, validation).await?;
         }
         runtime.restore().await.map_err(|err| internal("reading what was deployed", &err))?;
-        Ok(Self { ledger, store, runtime })
+        Ok(Self { ledger, store, runtime, backups })
     }
 }
 

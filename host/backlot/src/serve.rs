@@ -98,6 +98,7 @@ async fn serve_until_stopped(
         node.ledger.clone(),
         node.store.clone(),
         node.runtime.clone(),
+        node.backups.clone(),
         stop.clone(),
     );
 
@@ -184,6 +185,11 @@ fn setup(config: &Config) -> Result<Setup<'_>, Fault> {
         trust: config.trust.iter().map(trust_rule).collect(),
         encoder: Some(env),
         scanner: scanner(&config.antivirus)?,
+        backups: config
+            .backup
+            .iter()
+            .map(|backup| backup.settings(&config.data))
+            .collect::<Result<_, _>>()?,
         validation: (!config.validate.is_empty()).then(|| Validation {
             policies: config.validate.clone(),
             schedule: Some(config.validator.schedule.clone()),

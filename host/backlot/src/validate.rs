@@ -151,6 +151,7 @@ fn setup(folder: &Path) -> Setup<'_> {
         trust: Vec::new(),
         encoder: None,
         scanner: None,
+        backups: Vec::new(),
         validation: Some(Validation {
             policies: vec![Policy::of(node::UPLOADS)],
             schedule: None,

@@ -35,6 +35,7 @@ impl Validation {
         for (place, policy) in self.policies.iter().enumerate() {
             manifest.triggers.extend(self.schedule.is_some().then(|| trigger(policy)));
             manifest.grants.storage.push(grant(policy));
+            manifest.grants.backup.extend(policy.backup.then(|| policy.bucket.clone()));
             manifest.env.insert(format!("BACKLOT_POLICY_{place}"), policy.json());
         }
         manifest.grants.antivirus = self.policies.iter().any(|policy| policy.second_opinion);
@@ -56,7 +57,7 @@ impl Validation {
 fn trigger(policy: &Policy) -> Trigger {
     Trigger::Object(ObjectTrigger {
         bucket: policy.bucket.clone(),
-        events: vec![ObjectChange::Created],
+        events: vec![ObjectChange::Created, ObjectChange::Removed],
         prefix: String::new(),
         suffixes: Vec::new(),
         size_min: None,

@@ -28,6 +28,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use backlot_backup::Backups;
 use backlot_ledger::{InvocationId, Ledger, Progress};
 use backlot_storage::Store;
 use bytes::Bytes;
@@ -131,6 +132,7 @@ struct Shared {
     ledger: Ledger,
     store: Store,
     live: Arc<dyn LiveWork>,
+    backups: Option<Backups>,
     feed: Feed,
     ready: AtomicBool,
     event_clients: Arc<Semaphore>,
@@ -146,6 +148,7 @@ impl Web {
         ledger: Ledger,
         store: Store,
         live: Arc<dyn LiveWork>,
+        backups: Option<Backups>,
         shutdown: CancellationToken,
     ) -> Self {
         let feed = Feed::new(
@@ -163,6 +166,7 @@ impl Web {
             ledger,
             store,
             live,
+            backups,
             feed,
             ready: AtomicBool::new(false),
             event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),

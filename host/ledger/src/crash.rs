@@ -7,7 +7,8 @@
 #[cfg(all(feature = "crash-points", not(debug_assertions)))]
 compile_error!("crash points are for tests: build without the feature `crash-points`");
 
-/// Every point: those of a deploy, then in the order in which an upload passes them.
+/// Every point: those of a deploy, then in the order in which an upload passes them, then those of
+/// a backup.
 pub const POINTS: &[&str] = &[
     "deploy.after-stage",
     "deploy.before-publish",
@@ -25,6 +26,15 @@ pub const POINTS: &[&str] = &[
     "park.after",
     "attempt.before-finish",
     "attempt.after-finish",
+    "backup.before-init",
+    "backup.after-init",
+    "backup.before-pack",
+    "backup.after-pack",
+    "backup.before-index",
+    "backup.after-index",
+    "backup.before-snapshot",
+    "backup.after-snapshot",
+    "backup.after-commit",
 ];
 
 /// A place where a test may end the process.

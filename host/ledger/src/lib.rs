@@ -7,6 +7,7 @@
 //! - An attempt that is over cannot write (`Tx::fenced`).
 
 mod access;
+pub mod backup;
 mod check;
 mod clock;
 pub mod crash;

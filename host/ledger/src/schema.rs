@@ -16,6 +16,7 @@ const STEPS: &[&[&str]] = &[
     &[include_str!("schema/changes.sql")],
     &[include_str!("schema/functions.sql")],
     &[include_str!("schema/held.sql")],
+    &[include_str!("schema/backup.sql")],
 ];
 
 /// The database's format; 0 for one that is empty. Refuses what is not ours, or too new.

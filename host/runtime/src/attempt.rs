@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backlot_backup::guest::BackupCtx;
 use backlot_bindings::backlot::function::types::{Event as GuestEvent, Failure};
 use backlot_encoding::guest::EncodingCtx;
 use backlot_ledger::{
@@ -261,6 +262,12 @@ fn guest_state(
             on_denied.clone(),
         )
         .with_scanner(grants.antivirus.then(|| shared.scanner.clone())),
+        backup: BackupCtx::new(
+            shared.backups.clone(),
+            grants.backup.clone().into(),
+            Some(fence.clone()),
+            on_denied.clone(),
+        ),
         encoding: if grants.encoding {
             EncodingCtx::granted(shared.encoder.clone())
         } else {

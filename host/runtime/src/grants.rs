@@ -17,6 +17,9 @@ pub struct Grants {
     /// The virus scanner.
     #[serde(skip_serializing_if = "is_false")]
     pub antivirus: bool,
+    /// Buckets whose objects may be handed over to the backups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backup: Vec<String>,
     /// Functions that may be started as children.
     pub children: Vec<String>,
     /// Publishing events of its own.

@@ -7,7 +7,7 @@ impl Grants {
     #[must_use]
     pub fn beyond(&self, before: &Self) -> Vec<String> {
         // A new kind of grant does not compile before it is compared here.
-        let Self { storage, encoding, antivirus, children, publish, http } = self;
+        let Self { storage, encoding, antivirus, backup, children, publish, http } = self;
         let mut more = Vec::new();
         for grant in storage {
             let access = grant.access.iter().filter(|access| !covered(grant, **access, before));
@@ -22,6 +22,8 @@ impl Grants {
         if *antivirus && !before.antivirus {
             more.push("antivirus".to_owned());
         }
+        let buckets = backup.iter().filter(|bucket| !before.backup.contains(bucket));
+        more.extend(buckets.map(|bucket| format!("backup: {bucket}")));
         let children = children.iter().filter(|child| !before.children.contains(child));
         more.extend(children.map(|child| format!("children: {child}")));
         if *publish && !before.publish {
@@ -90,6 +92,7 @@ mod tests {
             ("children = [\"c\", \"d\"]\npublish = true", "children: d; publish"),
             ("encoding = true", "encoding"),
             ("antivirus = true", "antivirus"),
+            ("backup = [\"a\", \"b\"]", "backup: a; backup: b"),
             ("http = [\"a.example\"]", "http: a.example"),
             (
                 "http = [{ host = \"a.example:99\", private = true }]",

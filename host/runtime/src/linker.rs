@@ -4,9 +4,10 @@
 //! Everything is linked for every guest, whatever it is granted; a call that is not granted
 //! answers `denied`. What is not linked is refused when a version is deployed, all of it at once.
 
+use backlot_backup::guest::HasBackup;
 use backlot_bindings::backlot::encoding::encoder;
 use backlot_bindings::backlot::function::{children, context};
-use backlot_bindings::backlot::storage::{antivirus, changes, objects};
+use backlot_bindings::backlot::storage::{antivirus, backup, changes, objects};
 use backlot_encoding::guest::Encoding;
 use backlot_storage::guest::HasStorage;
 use wasmtime::component::types::ComponentItem;
@@ -28,6 +29,7 @@ const LINKED: &[&str] = &[
     "backlot:function/context@0.1.0",
     "backlot:function/types@0.1.0",
     "backlot:storage/antivirus@0.1.0",
+    "backlot:storage/backup@0.1.0",
     "backlot:storage/changes@0.1.0",
     "backlot:storage/objects@0.1.0",
     "wasi:cli/environment@0.2.12",
@@ -121,6 +123,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     children::add_to_linker::<_, Context>(&mut linker, GuestState::context)?;
     objects::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
     antivirus::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
+    backup::add_to_linker::<_, HasBackup>(&mut linker, GuestState::backup)?;
     changes::add_to_linker::<_, HasStorage>(&mut linker, GuestState::storage)?;
     encoder::add_to_linker::<_, Encoding>(&mut linker, GuestState::encoding)?;
     outgoing_handler::add_to_linker::<_, WasiHttp>(&mut linker, GuestState::http)?;

@@ -168,6 +168,7 @@ impl Manifest {
         for (key, entries) in [
             ("triggers", self.triggers.len()),
             ("grants.storage", self.grants.storage.len()),
+            ("grants.backup", self.grants.backup.len()),
             ("grants.children", self.grants.children.len()),
             ("grants.http", self.grants.http.len()),
             ("env", self.env.len()),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backlot_backup::Backups;
 use backlot_encoding::Encoder;
 use backlot_ledger::{InvocationId, Lane, Ledger, Progress};
 use backlot_storage::{Scanner, Store};
@@ -57,6 +58,8 @@ pub struct RuntimeConfig {
     pub http_idle: usize,
     /// The virus scanner of functions that are granted it; none by default.
     pub scanner: Option<Arc<Scanner>>,
+    /// Where functions hand versions over to; none by default.
+    pub backups: Option<Backups>,
 }
 
 impl RuntimeConfig {
@@ -76,6 +79,7 @@ impl RuntimeConfig {
             http_requests: 256,
             http_idle: 64,
             scanner: None,
+            backups: None,
         }
     }
 }
@@ -131,6 +135,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) encoder: Encoder,
     pub(crate) scanner: Option<Arc<Scanner>>,
+    pub(crate) backups: Option<Backups>,
     pub(crate) progress: LiveProgress,
     pub(crate) running: Running,
     pub(crate) lease: Duration,
@@ -187,6 +192,7 @@ impl Runtime {
             store,
             encoder,
             scanner: config.scanner,
+            backups: config.backups,
             progress: LiveProgress::new(),
             running: Running::default(),
             lease: config.lease,

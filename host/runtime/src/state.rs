@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backlot_backup::guest::BackupCtx;
 use backlot_encoding::guest::{EncodingCtx, EncodingView};
 use backlot_ledger::LogSource;
 use backlot_storage::guest::{StorageCtx, StorageView};
@@ -32,6 +33,7 @@ pub(crate) struct GuestState {
     pub(crate) wasi: WasiCtx,
     pub(crate) limiter: Limiter,
     pub(crate) storage: StorageCtx,
+    pub(crate) backup: BackupCtx,
     pub(crate) encoding: EncodingCtx,
     pub(crate) caller: Caller,
     pub(crate) http: WasiHttpCtx,
@@ -41,6 +43,10 @@ pub(crate) struct GuestState {
 impl GuestState {
     pub(crate) fn storage(&mut self) -> StorageView<'_> {
         StorageView { table: &mut self.table, ctx: &mut self.storage }
+    }
+
+    pub(crate) fn backup(&mut self) -> &mut BackupCtx {
+        &mut self.backup
     }
 
     pub(crate) fn encoding(&mut self) -> EncodingView<'_> {

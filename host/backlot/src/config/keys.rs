@@ -1,4 +1,4 @@
-//! Every key of the configuration but `[[users]]`, `[[trust]]` and `[[validate]]`: the one list that defaults, the environment,
+//! Every key of the configuration but `[[users]]`, `[[trust]]`, `[[validate]]` and `[[backup]]`: the one list that defaults, the environment,
 //! range checks and `config show` are made from.
 
 use std::ops::RangeInclusive;

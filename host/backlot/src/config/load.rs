@@ -8,6 +8,7 @@ use backlot_policy::Policy;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::backup::{self, Backup};
 use super::keys::{KEYS, Key, Kind};
 use super::{Config, Trust, User, validate};
 use crate::cli::ConfigFlags;
@@ -88,7 +89,7 @@ fn load_with(
         values.push((key.path, value, origin));
     }
     check_pairs(&values)?;
-    for name in ["users", "trust", "validate"] {
+    for name in ["users", "trust", "validate", "backup"] {
         if let Some(list) = file.as_ref().and_then(|file| file.table.get(name)) {
             merged.insert(name.to_owned(), list.clone());
         }
@@ -97,6 +98,7 @@ fn load_with(
         Fault::new("E0102", err.message().to_owned(), "`backlot config show` lists all keys")
     })?;
     validate::check(&config)?;
+    backup::check(&config)?;
     Ok(Loaded { config, values })
 }
 
@@ -143,12 +145,14 @@ fn check_names(file: &File) -> Result<(), Fault> {
             check_list::<Trust>(file, name, value, shape)?;
         } else if name == "validate" {
             check_list::<Policy>(file, name, value, validate::SHAPE)?;
+        } else if name == "backup" {
+            check_list::<Backup>(file, name, value, backup::SHAPE)?;
         } else if tables.contains(&name.as_str()) {
             check_table(file, name, value)?;
         } else if !KEYS.iter().any(|key| key.path == name) {
             let mut names = tables.clone();
             names.extend(KEYS.iter().filter(|key| key.split().0.is_none()).map(|key| key.path));
-            names.extend(["users", "trust", "validate"]);
+            names.extend(["users", "trust", "validate", "backup"]);
             names.dedup();
             return Err(unknown(file, name, "the top level", &names));
         }

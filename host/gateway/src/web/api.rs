@@ -19,9 +19,13 @@
 //! | POST `functions/NAME/promote`, `…/rollback`, `…/enable`, `…/disable`, DELETE `functions/NAME` | |
 //! | `quarantine`, `quarantine/ID`, POST `quarantine/ID/release`, DELETE `quarantine/ID` | what was found invalid and put away |
 //! | `tokens`, POST `tokens`, DELETE `tokens/NAME` | who may use this |
+//! | `backups`, `backups/NAME` | how repositories stand; one with its size |
+//! | `backups/NAME/snapshots`, `…/objects?snapshot=ID&bucket=B`, `…/runs?kind=K` | what is in one, and what was done with it |
+//! | POST `backups/NAME/now`, `…/verify`, `…/drill`, `…/restore`, `…/prune` | answered when it is done |
 //! | `audit` | who changed what |
 
 mod audit;
+mod backups;
 mod changes;
 mod cloudevent;
 mod deploy;
@@ -115,6 +119,11 @@ async fn read(
         ["quarantine"] => quarantine::list(shared, query).await,
         ["quarantine", id] => quarantine::show(shared, id).await,
         ["tokens"] => tokens::list(shared).await,
+        ["backups"] => backups::status(shared).await,
+        ["backups", name] => backups::show(shared, name).await,
+        ["backups", name, "snapshots"] => backups::snapshots(shared, name).await,
+        ["backups", name, "objects"] => backups::objects(shared, name, query).await,
+        ["backups", name, "runs"] => backups::runs(shared, name, query).await,
         ["audit"] => audit::list(shared, query).await,
         ["logs"] => logs::stream(shared, query).await,
         ["invocations"] => invocations::list(shared, query).await,
@@ -140,6 +149,7 @@ async fn change(
         ["functions", name] => functions::change(shared, caller, name, "remove", body).await,
         ["quarantine", id, "release"] => quarantine::release(shared, caller, id, body).await,
         ["quarantine", id] => quarantine::drop(shared, caller, id).await,
+        ["backups", name, verb] => backups::change(shared, name, verb, body).await,
         ["tokens"] => tokens::create(shared, caller, body).await,
         ["tokens", name] => tokens::revoke(shared, name).await,
         ["invocations", id, "replay"] => changes::replay(shared, id, body).await,

@@ -111,7 +111,8 @@ impl Site {
             token: AdminToken::new(TOKEN, "/data/admin-token"),
             reads_open,
         };
-        let web = Web::new(config, ledger.clone(), store.clone(), live.clone(), shutdown.clone());
+        let web =
+            Web::new(config, ledger.clone(), store.clone(), live.clone(), None, shutdown.clone());
         Self { web, ledger, store, live, shutdown, _folder: folder }
     }
 

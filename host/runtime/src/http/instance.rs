@@ -3,6 +3,7 @@
 use std::future::{pending, poll_fn};
 use std::task::{Context, Poll};
 
+use backlot_backup::guest::BackupCtx;
 use backlot_encoding::guest::EncodingCtx;
 use backlot_storage::guest::StorageCtx;
 use futures::channel::oneshot;
@@ -83,6 +84,12 @@ impl Instance {
                 on_denied.clone(),
             )
             .with_scanner(profile.antivirus.then(|| shared.scanner.clone())),
+            backup: BackupCtx::new(
+                shared.backups.clone(),
+                profile.backup.clone(),
+                None,
+                on_denied.clone(),
+            ),
             encoding: if profile.encoding {
                 EncodingCtx::granted(shared.encoder.clone())
             } else {

@@ -25,6 +25,7 @@ pub(crate) struct Profile {
     pub(crate) publish: bool,
     pub(crate) encoding: bool,
     pub(crate) antivirus: bool,
+    pub(crate) backup: Arc<[String]>,
     pub(crate) on_denied: OnDenied,
 }
 
@@ -42,6 +43,7 @@ impl Profile {
             publish: manifest.grants.publish,
             encoding: manifest.grants.encoding,
             antivirus: manifest.grants.antivirus,
+            backup: manifest.grants.backup.clone().into(),
             on_denied: audit(manifest.name.clone()),
         }
     }

@@ -10,8 +10,10 @@ use backlot_runtime::Grants;
 use crate::support::{BUCKET, Host, grant_bucket};
 
 /// Functions that need a grant.
-const GRANTED: [&str; 16] = [
+const GRANTED: [&str; 18] = [
     "antivirus#scan",
+    "backup#add",
+    "backup#covered",
     "changes#end",
     "changes#read",
     "children#start",
@@ -106,6 +108,7 @@ async fn what_is_granted_is_not_denied() {
     let host = Host::with(|_, manifest| {
         grant_bucket(manifest);
         manifest.grants.antivirus = true;
+        manifest.grants.backup = vec![BUCKET.to_owned()];
         manifest.grants.encoding = true;
         manifest.grants.publish = true;
         manifest.grants.children = vec!["probe".to_owned()];

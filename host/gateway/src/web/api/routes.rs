@@ -53,6 +53,16 @@ pub(in crate::web) const ROUTES: &[(Path, &[(&str, Need)])] = {
         (&[Some("quarantine"), ANY, Some("release")], &[("POST", Token(Admin))]),
         (&[Some("tokens")], &[("GET", Token(Admin)), ("POST", Token(Admin))]),
         (&[Some("tokens"), ANY], &[("DELETE", Token(Admin))]),
+        (&[Some("backups")], &[("GET", Unless(Read))]),
+        (&[Some("backups"), ANY], &[("GET", Unless(Read))]),
+        (&[Some("backups"), ANY, Some("snapshots")], &[("GET", Unless(Read))]),
+        (&[Some("backups"), ANY, Some("objects")], &[("GET", Token(Admin))]),
+        (&[Some("backups"), ANY, Some("runs")], &[("GET", Unless(Read))]),
+        (&[Some("backups"), ANY, Some("now")], &[("POST", Token(Admin))]),
+        (&[Some("backups"), ANY, Some("verify")], &[("POST", Token(Admin))]),
+        (&[Some("backups"), ANY, Some("drill")], &[("POST", Token(Admin))]),
+        (&[Some("backups"), ANY, Some("restore")], &[("POST", Token(Admin))]),
+        (&[Some("backups"), ANY, Some("prune")], &[("POST", Token(Admin))]),
         (&[Some("audit")], &[("GET", Token(Admin))]),
     ]
 };

@@ -1,0 +1,440 @@
+//! One thread a repository: nothing that is done with it happens at the same time, and none of it
+//! on a thread that answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use backlot_ledger::backup::{BACKUP_FAILED, BACKUP_OVERDUE, BACKUP_RECOVERED, RunEnd};
+use backlot_ledger::{Event, Ledger, crash};
+use backlot_storage::Store;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::service::BackupError;
+use crate::settings::Settings;
+use crate::vault::{Change, Sizes, SnapshotInfo, Taken, Vault};
+use crate::{Drilled, Restore, Restored, catch_up, drill, password, restore};
+
+/// How often is looked whether something is due. One indexed read of the ledger each.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A repository that nothing waits for is looked at so often, to know that it is there.
+const PROBE_EVERY: Duration = Duration::from_secs(15 * 60);
+/// After a failure the next attempt waits for so long, and then twice as long, up to the second.
+const RETRY_FROM: Duration = Duration::from_secs(5);
+const RETRY_TO: Duration = Duration::from_secs(10 * 60);
+
+/// Answers an order.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, BackupError>>;
+
+/// Orders to a repository's thread.
+pub(crate) enum Order {
+    /// Queue what is not backed up of a bucket, and take snapshots until nothing waits.
+    Now(Option<String>, Reply<Vec<Taken>>),
+    /// The snapshots.
+    Snapshots(Reply<Vec<SnapshotInfo>>),
+    /// Objects of a snapshot.
+    List(ListOrder, Reply<ListPage>),
+    /// Read back a part, or all.
+    Verify { all: bool, reply: Reply<crate::vault::Verified> },
+    /// Restore on trial.
+    Drill(Reply<Drilled>),
+    /// Restore into a bucket.
+    Restore(Restore, Reply<Restored>),
+    /// Forget and prune.
+    Prune(Reply<crate::vault::Pruned>),
+    /// How large it is.
+    Sizes(Reply<Sizes>),
+    /// Something was handed over: look whether a snapshot is due.
+    Look,
+}
+
+/// Which objects of which snapshot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListOrder {
+    pub(crate) snapshot: String,
+    pub(crate) bucket: Option<String>,
+    pub(crate) prefix: String,
+    pub(crate) skip: usize,
+    pub(crate) limit: usize,
+}
+
+/// A page of a snapshot's objects, in the order of paths.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListPage {
+    /// Which snapshot.
+    pub snapshot: SnapshotInfo,
+    /// The objects.
+    pub entries: Vec<crate::vault::Entry>,
+    /// There are more.
+    pub more: bool,
+}
+
+/// What the thread works with.
+pub(crate) struct Worker {
+    pub(crate) settings: Settings,
+    pub(crate) ledger: Ledger,
+    pub(crate) store: Store,
+    pub(crate) runtime: Handle,
+    /// Changes of the snapshot that is being made; 0: none is.
+    pub(crate) busy: Arc<AtomicU64>,
+    /// An order to look is on its way.
+    pub(crate) nudged: Arc<AtomicBool>,
+    /// Open once it could be opened.
+    pub(crate) vault: Option<Vault>,
+}
+
+impl Worker {
+    /// Works until nobody can give orders any more.
+    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+        let mut retry = Retry::default();
+        loop {
+            match orders.recv_timeout(LOOK_EVERY) {
+                Ok(order) if !matches!(order, Order::Look) => self.order(order),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {
+                    self.nudged.store(false, Ordering::SeqCst);
+                    if retry.is_due() {
+                        match self.look() {
+                            Ok(()) => retry.succeeded(),
+                            Err(err) => {
+                                tracing::error!(repository = %self.settings.name, %err, "backup failed");
+                                retry.failed();
+                            }
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        // Who asked may be gone: what was done is written down all the same.
+        match order {
+            Order::Now(bucket, reply) => drop(reply.send(self.now(bucket.as_deref()))),
+            Order::Snapshots(reply) => {
+                let answer = self.vault().and_then(|vault| Ok(vault.snapshots()?));
+                drop(reply.send(answer));
+            }
+            Order::List(order, reply) => drop(reply.send(self.list(&order))),
+            Order::Verify { all, reply } => drop(reply.send(self.verify(all))),
+            Order::Drill(reply) => drop(reply.send(self.drill())),
+            Order::Restore(order, reply) => drop(reply.send(self.restore(&order))),
+            Order::Prune(reply) => drop(reply.send(self.prune())),
+            Order::Look => {}
+            Order::Sizes(reply) => {
+                let answer = self.vault().and_then(|vault| Ok(vault.sizes()?));
+                drop(reply.send(answer));
+            }
+        }
+    }
+
+    /// Does what is due by itself.
+    fn look(&mut self) -> Result<(), BackupError> {
+        let result = self.snapshot_if_due();
+        let overdue = self.tell_if_overdue();
+        result?;
+        overdue?;
+        if self.last_run("snapshot")?.is_none() {
+            // Nothing to verify yet.
+            return Ok(());
+        }
+        let verify_every = self.settings.verify_every;
+        let drill_every = self.settings.drill_every;
+        let prune_every = self.settings.prune_every;
+        if self.is_due("verify", verify_every)? {
+            self.verify(false)?;
+        }
+        if self.is_due("drill", drill_every)? {
+            self.drill()?;
+        }
+        if !self.settings.append_only && self.is_due("prune", prune_every)? {
+            self.prune()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn vault(&mut self) -> Result<&Vault, BackupError> {
+        if self.vault.is_none() {
+            let password = password::read(&self.settings.password_file, true)?;
+            self.vault = Some(Vault::open(self.settings.clone(), &password)?);
+        }
+        self.vault.as_ref().ok_or(BackupError::Stopped)
+    }
+
+    fn snapshot_if_due(&mut self) -> Result<(), BackupError> {
+        let batch = self.settings.batch;
+        let name = self.settings.name.clone();
+        let backlog =
+            self.runtime.block_on(self.ledger.backup_backlog(&name, batch.changes_max))?;
+        let waited = backlog.oldest.map(|oldest| oldest.duration_until(Timestamp::now()));
+        let due = batch.changes_max as u64 <= backlog.changes
+            || batch.bytes_max <= backlog.bytes
+            || waited.is_some_and(|waited| batch.wait <= waited.unsigned_abs());
+        if 0 < backlog.changes && due {
+            self.batch()?;
+        } else if backlog.changes == 0 && self.is_due("probe", Some(PROBE_EVERY))? {
+            self.probe()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a snapshot of what waits, as much as one takes in; None: nothing waits.
+    fn batch(&mut self) -> Result<Option<Taken>, BackupError> {
+        let started = Timestamp::now();
+        let (name, batch) = (self.settings.name.clone(), self.settings.batch);
+        let pending = self.ledger.backup_pending(&name, batch.changes_max, batch.bytes_max);
+        let pending = self.runtime.block_on(pending)?;
+        let Some(done_to) = pending.last().map(|last| last.seq) else { return Ok(None) };
+        let changes: Vec<Change> = pending
+            .into_iter()
+            .map(|change| Change {
+                bucket: change.bucket,
+                key: change.key,
+                stored: change.stored,
+                place: change.place,
+            })
+            .collect();
+        self.busy.store(changes.len() as u64, Ordering::Relaxed);
+        let (store, runtime) = (self.store.clone(), self.runtime.clone());
+        let taken = self.vault().and_then(|vault| Ok(vault.snapshot(changes, &store, &runtime)?));
+        self.busy.store(0, Ordering::Relaxed);
+        let covers = self.buckets()?;
+        match taken {
+            Ok(taken) => {
+                let details = json!({
+                    "snapshot": taken.snapshot,
+                    "stored": taken.stored,
+                    "removed": taken.removed,
+                    "skipped": taken.skipped,
+                    "bytes": taken.bytes,
+                    "bytes_added": taken.bytes_added,
+                });
+                self.end("snapshot", started, Ok(details), Some(done_to), covers)?;
+                crash::point("backup.after-commit");
+                tracing::info!(
+                    repository = %name,
+                    snapshot = taken.snapshot.as_deref().unwrap_or("unchanged"),
+                    stored = taken.stored,
+                    removed = taken.removed,
+                    "backed up"
+                );
+                Ok(Some(taken))
+            }
+            Err(err) => {
+                self.end("snapshot", started, Err(err.to_string()), None, Vec::new())?;
+                Err(err)
+            }
+        }
+    }
+
+    /// Nothing waits: is the repository still there?
+    fn probe(&mut self) -> Result<(), BackupError> {
+        let started = Timestamp::now();
+        let probed = self.vault().and_then(|vault| Ok(vault.probe()?));
+        let covers = if probed.is_ok() { self.buckets()? } else { Vec::new() };
+        let outcome = probed.as_ref().map(|()| json!({})).map_err(ToString::to_string);
+        self.end("probe", started, outcome, None, covers)?;
+        probed
+    }
+
+    fn now(&mut self, bucket: Option<&str>) -> Result<Vec<Taken>, BackupError> {
+        let buckets = match bucket {
+            Some(bucket) if self.settings.covers(bucket) => vec![bucket.to_owned()],
+            Some(bucket) => return Err(BackupError::NotCovered(bucket.to_owned())),
+            None => self.buckets()?,
+        };
+        for bucket in buckets {
+            catch_up::bucket(self, &bucket)?;
+        }
+        let mut all = Vec::new();
+        while let Some(taken) = self.batch()? {
+            all.push(taken);
+        }
+        Ok(all)
+    }
+
+    fn list(&mut self, order: &ListOrder) -> Result<ListPage, BackupError> {
+        let read = self.vault()?.read(&order.snapshot, None)?;
+        let mut page = ListPage { snapshot: read.info.clone(), entries: Vec::new(), more: false };
+        let mut skip = order.skip;
+        read.each(order.bucket.as_deref(), &mut |entry| {
+            if !entry.key.starts_with(&order.prefix) {
+                return Ok(true);
+            }
+            if 0 < skip {
+                skip -= 1;
+                return Ok(true);
+            }
+            page.more = order.limit <= page.entries.len();
+            if !page.more {
+                page.entries.push(entry);
+            }
+            Ok(!page.more)
+        })?;
+        Ok(page)
+    }
+
+    fn verify(&mut self, all: bool) -> Result<crate::vault::Verified, BackupError> {
+        let started = Timestamp::now();
+        let parts = self.settings.verify_parts.max(1);
+        let last = self.last_run("verify")?;
+        let last = last.and_then(|run| run.details["part"][0].as_u64()).unwrap_or(0);
+        let part = if all {
+            (1, 1)
+        } else {
+            (u32::try_from(last % u64::from(parts)).unwrap_or(0) + 1, parts)
+        };
+        let verified = self.vault().and_then(|vault| Ok(vault.verify(part)?));
+        let outcome = match &verified {
+            Ok(found) if found.faults.is_empty() => Ok(json!(found)),
+            Ok(found) => Err(json!(found).to_string()),
+            Err(err) => Err(err.to_string()),
+        };
+        self.end("verify", started, outcome, None, Vec::new())?;
+        verified
+    }
+
+    fn drill(&mut self) -> Result<Drilled, BackupError> {
+        let started = Timestamp::now();
+        let (store, runtime) = (self.store.clone(), self.runtime.clone());
+        let drilled = self.vault().and_then(|vault| drill::run(vault, &store, &runtime));
+        let outcome = match &drilled {
+            Ok(found) if found.differing.is_empty() => Ok(json!(found)),
+            Ok(found) => Err(json!(found).to_string()),
+            Err(err) => Err(err.to_string()),
+        };
+        self.end("drill", started, outcome, None, Vec::new())?;
+        drilled
+    }
+
+    fn restore(&mut self, order: &Restore) -> Result<Restored, BackupError> {
+        let (store, runtime) = (self.store.clone(), self.runtime.clone());
+        restore::to_bucket(self.vault()?, order, &store, &runtime)
+    }
+
+    fn prune(&mut self) -> Result<crate::vault::Pruned, BackupError> {
+        let started = Timestamp::now();
+        let keep = self.settings.keep;
+        let pruned = self.vault().and_then(|vault| Ok(vault.prune(keep)?));
+        let outcome = pruned.as_ref().map(|pruned| json!(pruned)).map_err(ToString::to_string);
+        self.end("prune", started, outcome, None, Vec::new())?;
+        pruned
+    }
+
+    /// The buckets there are that the repository covers.
+    fn buckets(&self) -> Result<Vec<String>, BackupError> {
+        let buckets = self.runtime.block_on(self.store.buckets())?;
+        let names = buckets.into_iter().map(|bucket| bucket.name);
+        let kept =
+            |name: &String| self.settings.covers(name) && !name.starts_with(drill::SCRATCH_PREFIX);
+        Ok(names.filter(kept).collect())
+    }
+
+    fn last_run(
+        &self,
+        kind: &'static str,
+    ) -> Result<Option<backlot_ledger::backup::Run>, BackupError> {
+        let runs = self.ledger.backup_runs(&self.settings.name, kind, 1);
+        Ok(self.runtime.block_on(runs)?.pop())
+    }
+
+    /// Whether it is long enough ago. What was never done is due at once.
+    fn is_due(&self, kind: &'static str, every: Option<Duration>) -> Result<bool, BackupError> {
+        let Some(every) = every else { return Ok(false) };
+        let last = self.last_run(kind)?;
+        let now = Timestamp::now();
+        Ok(last.is_none_or(|run| every <= run.ended.duration_until(now).unsigned_abs()))
+    }
+
+    /// Tells once of a bucket that has not been backed up for too long, and once when it is again.
+    fn tell_if_overdue(&mut self) -> Result<(), BackupError> {
+        let (now, name) = (Timestamp::now(), self.settings.name.clone());
+        let after = self.settings.overdue_after;
+        let covered = self.runtime.block_on(self.ledger.backup_covered(&name, None))?;
+        let late: Vec<Value> = covered
+            .iter()
+            .filter(|bucket| {
+                let since = bucket.last_success.or(bucket.oldest_pending);
+                since.is_some_and(|since| after <= since.duration_until(now).unsigned_abs())
+            })
+            .map(|bucket| {
+                let last = bucket.last_success.map(|time| time.to_string());
+                json!({ "bucket": bucket.bucket, "last_success": last, "pending": bucket.pending })
+            })
+            .collect();
+        let was_late = self.last_run("overdue")?.is_some_and(|run| !run.succeeded);
+        if late.is_empty() == !was_late {
+            return Ok(());
+        }
+        let details = json!({ "buckets": late });
+        let kind = if was_late { BACKUP_RECOVERED } else { BACKUP_OVERDUE };
+        if !was_late {
+            tracing::error!(repository = %name, buckets = late.len(), "backups are overdue");
+        }
+        let event = self.event(kind, &details);
+        let end = RunEnd {
+            repository: name,
+            kind: "overdue",
+            started: now,
+            succeeded: was_late,
+            details,
+            done_to: None,
+            covers: Vec::new(),
+            event: Some(event),
+        };
+        Ok(self.runtime.block_on(self.ledger.backup_end(end))?)
+    }
+
+    /// Writes down what was done; a failure is told in the same commit.
+    fn end(
+        &self,
+        kind: &'static str,
+        started: Timestamp,
+        outcome: Result<Value, String>,
+        done_to: Option<u64>,
+        covers: Vec<String>,
+    ) -> Result<(), BackupError> {
+        let succeeded = outcome.is_ok();
+        let details = outcome.unwrap_or_else(|err| {
+            serde_json::from_str(&err).unwrap_or_else(|_| json!({ "error": err }))
+        });
+        let event = (!succeeded)
+            .then(|| self.event(BACKUP_FAILED, &json!({ "what": kind, "details": details })));
+        let repository = self.settings.name.clone();
+        let end = RunEnd { repository, kind, started, succeeded, details, done_to, covers, event };
+        Ok(self.runtime.block_on(self.ledger.backup_end(end))?)
+    }
+
+    fn event(&self, kind: &str, details: &Value) -> Event {
+        let name = &self.settings.name;
+        let data = json!({ "repository": name, "details": details }).to_string();
+        Event::json(format!("/backup/{name}"), kind, Some(name.clone()), data.into_bytes())
+    }
+}
+
+/// When to try again after a failure.
+#[derive(Default)]
+struct Retry {
+    wait: Option<Duration>,
+    due: Option<std::time::Instant>,
+}
+
+impl Retry {
+    fn is_due(&self) -> bool {
+        self.due.is_none_or(|due| due <= std::time::Instant::now())
+    }
+
+    fn succeeded(&mut self) {
+        *self = Retry::default();
+    }
+
+    fn failed(&mut self) {
+        let wait = self.wait.map_or(RETRY_FROM, |wait| (wait * 2).min(RETRY_TO));
+        self.wait = Some(wait);
+        self.due = Some(std::time::Instant::now() + wait);
+    }
+}
