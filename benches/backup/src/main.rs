@@ -92,6 +92,7 @@ impl Bed {
             target: Target::Folder(folder.join("ours")),
             password_file: folder.join("password"),
             buckets: vec![BUCKET.to_owned()],
+            follow: false,
             // As soon as all of one round is handed over.
             batch: Batch {
                 changes_max: objects.max(1),
@@ -106,7 +107,7 @@ impl Bed {
             prune_every: None,
             overdue_after: Duration::from_secs(86_400),
         };
-        let backups = Backups::start(vec![settings], &ledger, &store)?;
+        let backups = Backups::start(vec![settings], Vec::new(), &ledger, &store)?;
         Ok(Bed { ledger, store, backups })
     }
 

@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 pub use verdict::Verdict;
 
+/// Tag of an object that was judged: the name of its verdict.
+pub const VERDICT_TAG: &str = "backlot:verdict";
 /// Most words of [`Policy::types`].
 pub const TYPES_MAX: usize = 64;
 /// Longest policy as JSON, in bytes: it travels in one variable of the validator's environment.
@@ -212,6 +214,17 @@ impl Policy {
         let mut text = hex::encode(digest);
         text.truncate(DIGEST_DIGITS);
         text
+    }
+
+    /// Whether an object with a verdict of this name goes to the backups.
+    #[must_use]
+    pub fn backs_up(&self, verdict: &str) -> bool {
+        let wanted = match verdict {
+            "valid" | "skipped" => true,
+            "unsupported" => self.unknown == UnknownRule::Accept,
+            _ => false,
+        };
+        self.backup && wanted
     }
 
     fn allows(&self, format: Format) -> bool {

@@ -29,17 +29,8 @@ pub fn object(policy: &Policy, object: &Pinned) -> Result<Option<Record>, Fault>
 
 /// What the backup is told of an object with this record, if it is to be backed up.
 pub fn stored(policy: &Policy, object: &Pinned, record: &Record) -> Option<Item> {
-    let wanted = match record.verdict {
-        Verdict::Valid { .. } | Verdict::Skipped { .. } => true,
-        Verdict::Unsupported { .. } => policy.unknown == UnknownRule::Accept,
-        Verdict::Invalid { .. } => false,
-    };
-    (policy.backup && wanted).then(|| Item { object: object.clone(), change: Change::Stored })
-}
-
-/// What the backup is told of an object that is gone.
-pub fn removed(policy: &Policy, object: &Pinned) -> Option<Item> {
-    policy.backup.then(|| Item { object: object.clone(), change: Change::Removed })
+    let wanted = policy.backs_up(record.verdict.name());
+    wanted.then(|| Item { object: object.clone(), change: Change::Stored })
 }
 
 /// Hands objects to the backup; which repository takes them, if any does, the operator decided.

@@ -41,7 +41,7 @@ impl Handler for Validator {
 fn answer(event: &Event) -> Result<Option<Vec<u8>>, Fault> {
     match event.kind.as_str() {
         "backlot.object.created" => judged(&created(&event.data)?),
-        "backlot.object.removed" => removed(&created(&event.data)?).map(|()| None),
+        "backlot.object.removed" => sweep::removed(&created(&event.data)?).map(|()| None),
         RELEASED => judged(&serde_json::from_slice::<Released>(&event.data)?.pinned()),
         "backlot.schedule" => sweep::run().map(|()| None),
         "backlot.child" => {
@@ -66,11 +66,6 @@ fn judged(object: &Pinned) -> Result<Option<Vec<u8>>, Fault> {
         Ok(None) | Err(Fault::Gone) => Ok(None),
         Err(fault) => Err(fault),
     }
-}
-
-fn removed(object: &Pinned) -> Result<(), Fault> {
-    let policy = settings::policy(&object.bucket)?;
-    policy.map_or(Ok(()), |policy| sweep::removed(&policy, object))
 }
 
 /// The object that an event of the host is about.

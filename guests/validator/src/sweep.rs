@@ -248,7 +248,6 @@ pub fn page(order: &PageOrder) -> Result<PageDone, Fault> {
         let (kind, object) = (change.kind, pinned(change));
         if kind != Kind::Created {
             if is_forgettable(&object)? {
-                items.extend(judge::removed(&policy, &object));
                 gone.push(object);
             }
             continue;
@@ -281,10 +280,8 @@ pub fn page(order: &PageOrder) -> Result<PageDone, Fault> {
     Ok(done)
 }
 
-/// An object that is gone: the next snapshots are without it, and its record goes, unless it is in
-/// quarantine.
-pub fn removed(policy: &Policy, object: &Pinned) -> Result<(), Fault> {
-    judge::hand_over(judge::removed(policy, object).into_iter().collect())?;
+/// The record of an object that is gone goes too, unless it is in quarantine.
+pub fn removed(object: &Pinned) -> Result<(), Fault> {
     if is_forgettable(object)? { Record::remove(&object.bucket, &object.key) } else { Ok(()) }
 }
 

@@ -147,8 +147,7 @@ async fn each(
         };
         bar.finish_and_clear();
         let answer = answer?;
-        let well = answer["faults"].as_array().is_none_or(Vec::is_empty)
-            && answer["differing"].as_array().is_none_or(Vec::is_empty);
+        let well = list(&answer, "faults").is_empty() && list(&answer, "differing").is_empty();
         all_well &= well;
         if as_json {
             let line = json!({ "repository": name, "verb": verb, "well": well, "answer": answer });
@@ -179,7 +178,10 @@ fn told(name: &str, verb: &str, answer: &Value) -> String {
         "now" => {
             let snapshots = list(answer, "snapshots");
             let sum = |path: &str| snapshots.iter().map(|one| number(one, path)).sum::<u64>();
-            let taken = snapshots.iter().filter(|one| one["snapshot"].is_string()).count();
+            let taken = snapshots
+                .iter()
+                .filter(|one| one.get("snapshot").is_some_and(Value::is_string))
+                .count();
             format!(
                 "{name}: {} objects stored, {} removed, in {taken} snapshots; {} bytes, {} added\n",
                 sum("/stored"),
@@ -260,18 +262,21 @@ async fn status(client: &Client, wanted: Option<&str>, as_json: bool) -> Result<
         let (stored, distinct) = (number(one, "/sizes/stored"), number(one, "/sizes/distinct"));
         shown.push_str(&format!("  {stored} bytes hold {distinct} distinct ones\n"));
         let waits = number(one, "/pending/changes");
-        let since = one["pending"]["oldest"].as_str().map(age).unwrap_or_default();
-        shown.push_str(&format!("  {waits} changes wait{since}\n"));
+        let since = age(text(one, "/pending/oldest"));
+        shown.push_str(&format!("  {waits} changes wait for a snapshot{since}\n"));
         for bucket in list(one, "buckets") {
             let name = printable(text(bucket, "/bucket"));
-            let last = match bucket["last_success"].as_str() {
-                Some(_) => format!("backed up as of {}", moment(bucket, "/last_success")),
-                None => "never backed up".to_owned(),
+            let last = match text(bucket, "/last_success") {
+                "" => "never backed up".to_owned(),
+                _ => format!("backed up as of {}", moment(bucket, "/last_success")),
             };
-            shown.push_str(&format!("  {name:<24} {last}\n"));
+            let since = age(text(bucket, "/oldest_pending"));
+            let waits = if since.is_empty() { "" } else { ", a change waits" };
+            shown.push_str(&format!("  {name:<24} {last}{waits}{since}\n"));
         }
         for run in list(one, "last") {
-            let went = if run["succeeded"] == true { "well" } else { "FAILED" };
+            let went =
+                if run.get("succeeded") == Some(&Value::Bool(true)) { "well" } else { "FAILED" };
             let kind = text(run, "/kind");
             shown.push_str(&format!("  last {kind:<9} {} {went}\n", moment(run, "/ended")));
         }
@@ -283,7 +288,7 @@ async fn status(client: &Client, wanted: Option<&str>, as_json: bool) -> Result<
 fn age(since: &str) -> String {
     let Ok(since) = since.parse::<Timestamp>() else { return String::new() };
     let secs = since.duration_until(Timestamp::now()).round(Unit::Second);
-    secs.map(|age| format!(", the oldest for {age:#}")).unwrap_or_default()
+    secs.map(|age| format!(", for {age:#}")).unwrap_or_default()
 }
 
 async fn listing(
@@ -317,7 +322,7 @@ async fn listing(
             };
             out(&objects.iter().map(line).collect::<String>())?;
         }
-        if answer["more"] != true {
+        if answer.get("more") != Some(&Value::Bool(true)) {
             return Ok(Done::Well);
         }
         // A newer snapshot may come between two pages.

@@ -90,7 +90,8 @@ impl Node {
         let backups = if setup.backups.is_empty() {
             None
         } else {
-            let started = Backups::start(setup.backups, &ledger, &store);
+            let policies = setup.validation.iter().flat_map(|one| one.policies.clone()).collect();
+            let started = Backups::start(setup.backups, policies, &ledger, &store);
             Some(started.map_err(|err| internal("starting the backups", &err))?)
         };
         config.backups = backups.clone();

@@ -1,16 +1,17 @@
-//! Finds what a repository lacks of a bucket, by comparing the two: for buckets whose changes
-//! nobody handed over, and as the net under those that do.
+//! Finds what a repository lacks of a bucket, by comparing the two: where the feed of changes does
+//! not reach back, and when it is asked for.
 
 use std::collections::HashMap;
 
 use backlot_ledger::backup::{HAND_OVER_MAX, HandedOver};
 use backlot_storage::{LIST_MAX, ListQuery, NULL_VERSION};
 
+use crate::follow::is_wanted;
 use crate::service::BackupError;
 use crate::worker::Worker;
 
-/// Hands over every current object that the newest snapshot does not have, and every object of it
-/// that is gone.
+/// Hands over every current object that the newest snapshot does not have and is to be backed up,
+/// and every object of it that is gone.
 pub(crate) fn bucket(worker: &mut Worker, bucket: &str) -> Result<(), BackupError> {
     // By key: which content the newest snapshot has, and its metadata.
     let mut there: HashMap<String, (String, String)> = HashMap::new();
@@ -21,6 +22,7 @@ pub(crate) fn bucket(worker: &mut Worker, bucket: &str) -> Result<(), BackupErro
             Ok(true)
         })?;
     }
+    let policy = worker.policies.get(bucket).cloned();
     let repositories = vec![worker.settings.name.clone()];
     let mut items = Vec::new();
     let mut after = None;
@@ -36,7 +38,7 @@ pub(crate) fn bucket(worker: &mut Worker, bucket: &str) -> Result<(), BackupErro
         for info in page.objects {
             let known = there.remove(&info.key);
             let same = known.is_some_and(|(content_id, _)| content_id == info.content_id);
-            if same {
+            if same || is_wanted(policy.as_ref(), &info.tags) != Some(true) {
                 continue;
             }
             items.push(HandedOver {

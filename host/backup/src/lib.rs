@@ -8,7 +8,9 @@
 
 mod catch_up;
 mod drill;
+mod follow;
 pub mod guest;
+mod overdue;
 mod password;
 pub mod path;
 mod restore;
@@ -19,5 +21,5 @@ mod worker;
 
 pub use drill::Drilled;
 pub use restore::{Restore, Restored, to_folder};
-pub use service::{BackupError, Backups, RepositoryStatus};
+pub use service::{BackupError, Backups, RUN_KINDS, RepositoryStatus};
 pub use settings::{ALL_BUCKETS, Batch, Keep, S3Target, Settings, Target};

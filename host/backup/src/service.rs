@@ -1,18 +1,22 @@
 //! The backups of a server: its repositories, and what may be asked of them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use backlot_ledger::backup::{Backlog, Covered, HandedOver, Outcome, Run};
 use backlot_ledger::objects::IndexError;
 use backlot_ledger::{Effect, Ledger};
+use backlot_policy::Policy;
 use backlot_storage::{Store, StoreError};
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::follow::Known;
 use crate::settings::Settings;
 use crate::vault::{Pruned, Sizes, SnapshotInfo, Taken, VaultError, Verified};
 use crate::worker::{ListOrder, ListPage, Order, Reply, Worker};
@@ -20,6 +24,12 @@ use crate::{Drilled, Restore, Restored};
 
 /// Changes that are counted of what waits; more are told as so many.
 const COUNTED_MAX: usize = 1_000_000;
+
+/// Kinds of runs that are written down: a snapshot was taken, changes were followed (only when that
+/// failed, or does again), the repository was looked for, read back, restored from on trial, pruned;
+/// and whether backups are overdue.
+pub const RUN_KINDS: [&str; 7] =
+    ["snapshot", "follow", "probe", "verify", "drill", "prune", "overdue"];
 
 /// Why a backup, or something with one, was not done.
 #[derive(Debug, thiserror::Error)]
@@ -96,23 +106,36 @@ struct Repository {
     orders: Sender<Order>,
     busy: Arc<AtomicU64>,
     nudged: Arc<AtomicBool>,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Repository {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Backups {
-    /// Starts a thread for each repository. Must be called within a tokio runtime.
+    /// Starts a thread for each repository. What buckets with a policy hold is backed up when it
+    /// was judged. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(
         repositories: Vec<Settings>,
+        policies: Vec<Policy>,
         ledger: &Ledger,
         store: &Store,
     ) -> std::io::Result<Backups> {
+        let policies: BTreeMap<String, Policy> =
+            policies.into_iter().map(|policy| (policy.bucket.clone(), policy)).collect();
+        let policies = Arc::new(policies);
         let mut started = Vec::new();
         for settings in repositories {
             let (orders, receiver) = mpsc::channel();
             let busy = Arc::new(AtomicU64::new(0));
             let nudged = Arc::new(AtomicBool::new(false));
+            let known = Arc::new(Mutex::default());
             let worker = Worker {
                 settings: settings.clone(),
                 ledger: ledger.clone(),
@@ -120,11 +143,14 @@ impl Backups {
                 runtime: Handle::current(),
                 busy: busy.clone(),
                 nudged: nudged.clone(),
+                begun: Timestamp::now(),
+                policies: policies.clone(),
+                known: known.clone(),
                 vault: None,
             };
             let name = format!("backup-{}", settings.name);
             thread::Builder::new().name(name).spawn(move || worker.run(&receiver))?;
-            started.push(Repository { settings, orders, busy, nudged });
+            started.push(Repository { settings, orders, busy, nudged, known });
         }
         Ok(Backups { inner: Arc::new(Inner { ledger: ledger.clone(), repositories: started }) })
     }
@@ -167,8 +193,13 @@ impl Backups {
     /// How far a bucket is backed up, a repository each.
     pub async fn covered(&self, bucket: &str) -> Result<Vec<(String, Covered)>, BackupError> {
         let mut all = Vec::new();
-        for name in self.covering(bucket) {
-            let found = self.inner.ledger.backup_covered(&name, Some(bucket)).await?.pop();
+        for repository in &self.inner.repositories {
+            let name = repository.settings.name.clone();
+            if !repository.settings.covers(bucket) {
+                continue;
+            }
+            let found = self.inner.ledger.backup_covered(&name, Some(bucket)).await?;
+            let found = with_waiting(found, &repository.known(), Some(bucket)).pop();
             let none = || Covered {
                 bucket: bucket.to_owned(),
                 last_success: None,
@@ -186,16 +217,17 @@ impl Backups {
         for repository in &self.inner.repositories {
             let (ledger, name) = (&self.inner.ledger, &repository.settings.name);
             let mut last = Vec::new();
-            for kind in ["snapshot", "verify", "drill", "prune", "overdue"] {
+            for kind in RUN_KINDS {
                 last.extend(ledger.backup_runs(name, kind, 1).await?);
             }
+            let buckets = ledger.backup_covered(name, None).await?;
             all.push(RepositoryStatus {
                 name: name.clone(),
                 location: repository.settings.target.location(),
                 append_only: repository.settings.append_only,
                 backlog: ledger.backup_backlog(name, COUNTED_MAX).await?,
                 busy: repository.busy.load(Ordering::Relaxed),
-                buckets: ledger.backup_covered(name, None).await?,
+                buckets: with_waiting(buckets, &repository.known(), None),
                 last,
             });
         }
@@ -270,4 +302,30 @@ impl Backups {
         found.orders.send(order(reply)).map_err(|_| BackupError::Stopped)?;
         answer.await.unwrap_or(Err(BackupError::Stopped))
     }
+}
+
+/// Adds what waits for a verdict to what waits for a snapshot, of one bucket or of all.
+pub(crate) fn with_waiting(
+    mut covered: Vec<Covered>,
+    known: &Known,
+    only: Option<&str>,
+) -> Vec<Covered> {
+    for (bucket, since) in &known.waiting {
+        if only.is_some_and(|only| only != bucket) {
+            continue;
+        }
+        match covered.iter_mut().find(|one| one.bucket == *bucket) {
+            Some(one) => {
+                let oldest = one.oldest_pending.map_or(*since, |oldest| oldest.min(*since));
+                one.oldest_pending = Some(oldest);
+            }
+            None => covered.push(Covered {
+                bucket: bucket.clone(),
+                last_success: None,
+                pending: 0,
+                oldest_pending: Some(*since),
+            }),
+        }
+    }
+    covered
 }

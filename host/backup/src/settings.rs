@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backlot_storage::QUARANTINE_BUCKET;
 use serde::{Deserialize, Serialize};
+
+use crate::drill::SCRATCH_PREFIX;
 
 /// Stands among the buckets of a repository for all of them.
 pub const ALL_BUCKETS: &str = "*";
@@ -19,6 +22,9 @@ pub struct Settings {
     pub password_file: PathBuf,
     /// Buckets that it covers, or [`ALL_BUCKETS`].
     pub buckets: Vec<String>,
+    /// What is changed is backed up by itself; else only what functions hand over, and what is
+    /// asked for.
+    pub follow: bool,
     /// When a snapshot is taken of what waits.
     pub batch: Batch,
     /// Which snapshots are kept; None: all.
@@ -38,10 +44,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether a bucket is backed up here.
+    /// Whether a bucket is backed up here. [`ALL_BUCKETS`] are all but the quarantine and those that
+    /// drills restore into.
     #[must_use]
     pub fn covers(&self, bucket: &str) -> bool {
-        self.buckets.iter().any(|name| name == ALL_BUCKETS || name == bucket)
+        let special = bucket == QUARANTINE_BUCKET || bucket.starts_with(SCRATCH_PREFIX);
+        self.buckets.iter().any(|name| name == bucket || (name == ALL_BUCKETS && !special))
     }
 }
 

@@ -1,23 +1,26 @@
 //! One thread a repository: nothing that is done with it happens at the same time, and none of it
 //! on a thread that answers.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backlot_ledger::backup::{BACKUP_FAILED, BACKUP_OVERDUE, BACKUP_RECOVERED, RunEnd};
+use backlot_ledger::backup::{BACKUP_FAILED, BACKUP_RECOVERED, CoveredTo, RunEnd};
 use backlot_ledger::{Event, Ledger, crash};
+use backlot_policy::Policy;
 use backlot_storage::Store;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::follow::Known;
 use crate::service::BackupError;
 use crate::settings::Settings;
 use crate::vault::{Change, Sizes, SnapshotInfo, Taken, Vault};
-use crate::{Drilled, Restore, Restored, catch_up, drill, password, restore};
+use crate::{Drilled, Restore, Restored, catch_up, drill, follow, overdue, password, restore};
 
 /// How often is looked whether something is due. One indexed read of the ledger each.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -83,6 +86,12 @@ pub(crate) struct Worker {
     pub(crate) busy: Arc<AtomicU64>,
     /// An order to look is on its way.
     pub(crate) nudged: Arc<AtomicBool>,
+    /// When it began.
+    pub(crate) begun: Timestamp,
+    /// How buckets are validated, by name.
+    pub(crate) policies: Arc<BTreeMap<String, Policy>>,
+    /// How far the buckets are handed over.
+    pub(crate) known: Arc<Mutex<Known>>,
     /// Open once it could be opened.
     pub(crate) vault: Option<Vault>,
 }
@@ -132,10 +141,21 @@ impl Worker {
         }
     }
 
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Does what is due by itself.
     fn look(&mut self) -> Result<(), BackupError> {
-        let result = self.snapshot_if_due();
-        let overdue = self.tell_if_overdue();
+        let started = Timestamp::now();
+        let followed = follow::all(self);
+        let failed_before = self.last_run("follow")?.is_some_and(|run| !run.succeeded);
+        if followed.is_err() || failed_before {
+            let outcome = followed.as_ref().map(|()| json!({})).map_err(ToString::to_string);
+            self.end("follow", started, outcome, None, Vec::new())?;
+        }
+        let result = followed.and_then(|()| self.snapshot_if_due());
+        let overdue = overdue::tell(self);
         result?;
         overdue?;
         if self.last_run("snapshot")?.is_none() {
@@ -186,6 +206,7 @@ impl Worker {
     fn batch(&mut self) -> Result<Option<Taken>, BackupError> {
         let started = Timestamp::now();
         let (name, batch) = (self.settings.name.clone(), self.settings.batch);
+        let covers = self.covers()?;
         let pending = self.ledger.backup_pending(&name, batch.changes_max, batch.bytes_max);
         let pending = self.runtime.block_on(pending)?;
         let Some(done_to) = pending.last().map(|last| last.seq) else { return Ok(None) };
@@ -202,7 +223,6 @@ impl Worker {
         let (store, runtime) = (self.store.clone(), self.runtime.clone());
         let taken = self.vault().and_then(|vault| Ok(vault.snapshot(changes, &store, &runtime)?));
         self.busy.store(0, Ordering::Relaxed);
-        let covers = self.buckets()?;
         match taken {
             Ok(taken) => {
                 let details = json!({
@@ -235,7 +255,7 @@ impl Worker {
     fn probe(&mut self) -> Result<(), BackupError> {
         let started = Timestamp::now();
         let probed = self.vault().and_then(|vault| Ok(vault.probe()?));
-        let covers = if probed.is_ok() { self.buckets()? } else { Vec::new() };
+        let covers = if probed.is_ok() { self.covers()? } else { Vec::new() };
         let outcome = probed.as_ref().map(|()| json!({})).map_err(ToString::to_string);
         self.end("probe", started, outcome, None, covers)?;
         probed
@@ -247,6 +267,7 @@ impl Worker {
             Some(bucket) => return Err(BackupError::NotCovered(bucket.to_owned())),
             None => self.buckets()?,
         };
+        follow::all(self)?;
         for bucket in buckets {
             catch_up::bucket(self, &bucket)?;
         }
@@ -282,7 +303,7 @@ impl Worker {
         let started = Timestamp::now();
         let parts = self.settings.verify_parts.max(1);
         let last = self.last_run("verify")?;
-        let last = last.and_then(|run| run.details["part"][0].as_u64()).unwrap_or(0);
+        let last = last.and_then(|run| run.details.pointer("/part/0")?.as_u64()).unwrap_or(0);
         let part = if all {
             (1, 1)
         } else {
@@ -326,15 +347,30 @@ impl Worker {
     }
 
     /// The buckets there are that the repository covers.
-    fn buckets(&self) -> Result<Vec<String>, BackupError> {
+    pub(crate) fn buckets(&self) -> Result<Vec<String>, BackupError> {
         let buckets = self.runtime.block_on(self.store.buckets())?;
         let names = buckets.into_iter().map(|bucket| bucket.name);
-        let kept =
-            |name: &String| self.settings.covers(name) && !name.starts_with(drill::SCRATCH_PREFIX);
-        Ok(names.filter(kept).collect())
+        Ok(names.filter(|name| self.settings.covers(name)).collect())
     }
 
-    fn last_run(
+    /// How far the buckets are safe when nothing waits.
+    fn covers(&self) -> Result<Vec<CoveredTo>, BackupError> {
+        if !self.settings.follow {
+            // What is to be backed up is for others to say.
+            let now = Timestamp::now();
+            let to_now = |bucket| CoveredTo { bucket, as_of: now, seen: now };
+            return Ok(self.buckets()?.into_iter().map(to_now).collect());
+        }
+        let known = self.known();
+        let covered = known.reached.iter().map(|(bucket, reached)| CoveredTo {
+            bucket: bucket.clone(),
+            as_of: reached.as_of,
+            seen: reached.seen,
+        });
+        Ok(covered.collect())
+    }
+
+    pub(crate) fn last_run(
         &self,
         kind: &'static str,
     ) -> Result<Option<backlot_ledger::backup::Run>, BackupError> {
@@ -350,66 +386,35 @@ impl Worker {
         Ok(last.is_none_or(|run| every <= run.ended.duration_until(now).unsigned_abs()))
     }
 
-    /// Tells once of a bucket that has not been backed up for too long, and once when it is again.
-    fn tell_if_overdue(&mut self) -> Result<(), BackupError> {
-        let (now, name) = (Timestamp::now(), self.settings.name.clone());
-        let after = self.settings.overdue_after;
-        let covered = self.runtime.block_on(self.ledger.backup_covered(&name, None))?;
-        let late: Vec<Value> = covered
-            .iter()
-            .filter(|bucket| {
-                let since = bucket.last_success.or(bucket.oldest_pending);
-                since.is_some_and(|since| after <= since.duration_until(now).unsigned_abs())
-            })
-            .map(|bucket| {
-                let last = bucket.last_success.map(|time| time.to_string());
-                json!({ "bucket": bucket.bucket, "last_success": last, "pending": bucket.pending })
-            })
-            .collect();
-        let was_late = self.last_run("overdue")?.is_some_and(|run| !run.succeeded);
-        if late.is_empty() == !was_late {
-            return Ok(());
-        }
-        let details = json!({ "buckets": late });
-        let kind = if was_late { BACKUP_RECOVERED } else { BACKUP_OVERDUE };
-        if !was_late {
-            tracing::error!(repository = %name, buckets = late.len(), "backups are overdue");
-        }
-        let event = self.event(kind, &details);
-        let end = RunEnd {
-            repository: name,
-            kind: "overdue",
-            started: now,
-            succeeded: was_late,
-            details,
-            done_to: None,
-            covers: Vec::new(),
-            event: Some(event),
-        };
-        Ok(self.runtime.block_on(self.ledger.backup_end(end))?)
-    }
-
-    /// Writes down what was done; a failure is told in the same commit.
+    /// Writes down what was done; a failure is told in the same commit, once while it stays the
+    /// same, and so is that it is over.
     fn end(
         &self,
         kind: &'static str,
         started: Timestamp,
         outcome: Result<Value, String>,
         done_to: Option<u64>,
-        covers: Vec<String>,
+        covers: Vec<CoveredTo>,
     ) -> Result<(), BackupError> {
         let succeeded = outcome.is_ok();
         let details = outcome.unwrap_or_else(|err| {
             serde_json::from_str(&err).unwrap_or_else(|_| json!({ "error": err }))
         });
-        let event = (!succeeded)
-            .then(|| self.event(BACKUP_FAILED, &json!({ "what": kind, "details": details })));
+        let failed_before = self.last_run(kind)?.filter(|run| !run.succeeded);
+        let what = match failed_before {
+            Some(before) if !succeeded && before.details == details => None,
+            None if succeeded => None,
+            Some(_) if succeeded => Some(BACKUP_RECOVERED),
+            _ => Some(BACKUP_FAILED),
+        };
+        let told = json!({ "what": kind, "details": details });
+        let event = what.map(|what| self.event(what, &told));
         let repository = self.settings.name.clone();
         let end = RunEnd { repository, kind, started, succeeded, details, done_to, covers, event };
         Ok(self.runtime.block_on(self.ledger.backup_end(end))?)
     }
 
-    fn event(&self, kind: &str, details: &Value) -> Event {
+    pub(crate) fn event(&self, kind: &str, details: &Value) -> Event {
         let name = &self.settings.name;
         let data = json!({ "repository": name, "details": details }).to_string();
         Event::json(format!("/backup/{name}"), kind, Some(name.clone()), data.into_bytes())

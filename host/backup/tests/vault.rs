@@ -32,6 +32,7 @@ fn settings(folder: &Path) -> Settings {
         target: Target::Folder(folder.join("repository")),
         password_file: folder.join("password"),
         buckets: vec![BUCKET.to_owned(), "other".to_owned()],
+        follow: false,
         // Only when asked: no test waits for a batch.
         batch: Batch { changes_max: 1_000, bytes_max: 1 << 30, wait: Duration::from_secs(86_400) },
         keep: Some(Keep { last: 1, ..Keep::default() }),
@@ -55,7 +56,7 @@ impl Bed {
         let store = Store::open(dir, ledger.clone(), limits).unwrap();
         let mut settings = settings(folder.path());
         change(&mut settings);
-        let backups = Backups::start(vec![settings], &ledger, &store).unwrap();
+        let backups = Backups::start(vec![settings], Vec::new(), &ledger, &store).unwrap();
         store.create_bucket(BUCKET).await.unwrap();
         Bed { store, ledger, backups, folder }
     }

@@ -91,7 +91,7 @@ pub struct Backlog {
 pub struct Covered {
     /// The bucket's name.
     pub bucket: String,
-    /// All that was handed over before is in a snapshot; None: never.
+    /// All that was changed before is in a snapshot; None: never.
     pub last_success: Option<Timestamp>,
     /// Changes that wait.
     pub pending: u64,
@@ -118,6 +118,26 @@ pub struct Run {
     pub details: serde_json::Value,
 }
 
+/// How far a bucket is in a snapshot when nothing of it waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoveredTo {
+    /// The bucket's name.
+    pub bucket: String,
+    /// All that was changed before.
+    pub as_of: Timestamp,
+    /// What was handed over after this may wait: it was changed later.
+    pub seen: Timestamp,
+}
+
+/// How far the feed of changes is gone through for a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// The place up to which it is.
+    pub place: u64,
+    /// The end of the feed when this began.
+    pub since: u64,
+}
+
 /// The end of a run, to be written down.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
@@ -133,8 +153,8 @@ pub struct RunEnd {
     pub details: serde_json::Value,
     /// What waited up to this place ([`Pending::seq`]) is in a snapshot now.
     pub done_to: Option<u64>,
-    /// Buckets of which all that was handed over before the run began is safe, unless some waits.
-    pub covers: Vec<String>,
+    /// Buckets that are known to be in a snapshot, unless something waits.
+    pub covers: Vec<CoveredTo>,
     /// Told in the same commit.
     pub event: Option<Event>,
 }
@@ -195,6 +215,38 @@ impl Ledger {
     ) -> Result<Vec<Covered>> {
         let (repository, bucket) = (repository.to_owned(), bucket.map(str::to_owned));
         self.read(move |conn| rows::covered(conn, &repository, bucket.as_deref())).await
+    }
+
+    /// How far the feed of changes is gone through for a repository and a bucket (`*`: the others);
+    /// None: it is not yet.
+    pub async fn backup_following(
+        &self,
+        repository: &str,
+        bucket: &str,
+    ) -> Result<Option<Following>> {
+        let (repository, bucket) = (repository.to_owned(), bucket.to_owned());
+        self.read(move |conn| rows::following(conn, &repository, &bucket)).await
+    }
+
+    /// Writes down how far the feed of changes is gone through.
+    pub async fn backup_follow(
+        &self,
+        repository: &str,
+        bucket: &str,
+        following: Following,
+    ) -> Result<()> {
+        let (repository, bucket) = (repository.to_owned(), bucket.to_owned());
+        let Following { place, since } = following;
+        self.write(move |tx| {
+            tx.execute(
+                "INSERT INTO backup_following (repository, bucket, place, since)
+                 VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (repository, bucket) DO UPDATE SET place = ?3, since = ?4",
+                (repository, bucket, place.cast_signed(), since.cast_signed()),
+            )?;
+            Ok(())
+        })
+        .await
     }
 
     /// Writes down what was done; with it what does not wait any more.
@@ -330,14 +382,14 @@ fn finish(tx: &mut Tx<'_>, end: RunEnd) -> Result<()> {
             (&repository, done_to.cast_signed()),
         )?;
     }
-    for bucket in &covers {
+    for CoveredTo { bucket, as_of, seen } in &covers {
         tx.execute(
             "INSERT INTO backup_covered (repository, bucket, time_ms)
              SELECT ?1, ?2, ?3 WHERE NOT EXISTS (
                  SELECT 1 FROM backup_pending
-                 WHERE repository = ?1 AND bucket = ?2 AND queued_ms < ?3)
+                 WHERE repository = ?1 AND bucket = ?2 AND queued_ms <= ?4)
              ON CONFLICT (repository, bucket) DO UPDATE SET time_ms = max(time_ms, ?3)",
-            (&repository, bucket, started_ms),
+            (&repository, bucket, as_of.as_millisecond(), seen.as_millisecond()),
         )?;
     }
     tx.execute(

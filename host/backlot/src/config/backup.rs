@@ -12,7 +12,7 @@ use crate::fault::Fault;
 
 /// What an entry has, for people.
 pub(super) const SHAPE: &str = "name = \"local\", folder = \"/backups\" or s3 = { endpoint, bucket, \
-     access_key, secret_key, prefix, region }, and optionally buckets = [\"*\"], password_file, \
+     access_key, secret_key, prefix, region }, and optionally buckets = [\"*\"], follow, password_file, \
      batch = { changes, megabytes, wait_secs }, keep = { last, daily, weekly, monthly }, \
      append_only, verify_hours, verify_parts, drill_hours, prune_hours, overdue_hours";
 /// Folder of the passwords that are made, in the data folder.
@@ -32,6 +32,8 @@ pub(crate) struct Backup {
     s3: Option<S3>,
     #[serde(default = "all_buckets")]
     buckets: Vec<String>,
+    #[serde(default = "yes")]
+    follow: bool,
     /// Unset: in the data folder, made where it is missing.
     password_file: Option<PathBuf>,
     #[serde(default)]
@@ -98,6 +100,10 @@ fn all_buckets() -> Vec<String> {
     vec![ALL_BUCKETS.to_owned()]
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn day() -> u64 {
     24
 }
@@ -137,6 +143,7 @@ impl Backup {
             target,
             password_file: self.password_file.clone().unwrap_or_else(default_file),
             buckets: self.buckets.clone(),
+            follow: self.follow,
             batch: Batch {
                 changes_max: self.batch.changes,
                 bytes_max: self.batch.megabytes.saturating_mul(MIB),

@@ -461,7 +461,7 @@ mod tests {
         let readme = include_str!("../../../../README.md");
         let blocks = readme.split("```toml backlot.toml\n").skip(1);
         let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(blocks.len(), 3);
+        assert_eq!(blocks.len(), 4);
         for block in blocks {
             loaded(block, &[]).unwrap();
         }

@@ -1,6 +1,6 @@
 //! Reads of what waits and what was done.
 
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row};
 
 use super::*;
 
@@ -109,4 +109,21 @@ pub(super) fn runs(
         });
     }
     Ok(runs)
+}
+
+pub(super) fn following(
+    conn: &Connection,
+    repository: &str,
+    bucket: &str,
+) -> Result<Option<Following>> {
+    let found = conn
+        .prepare_cached(
+            "SELECT place, since FROM backup_following WHERE repository = ?1 AND bucket = ?2",
+        )?
+        .query_row((repository, bucket), |row| {
+            let (place, since): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(Following { place: place.cast_unsigned(), since: since.cast_unsigned() })
+        })
+        .optional()?;
+    Ok(found)
 }

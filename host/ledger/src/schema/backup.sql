@@ -34,7 +34,18 @@ CREATE TABLE backup_runs (
 ) STRICT;
 CREATE INDEX backup_runs_kind ON backup_runs (repository, kind, seq);
 
--- Up to when all changes handed over of a bucket are in a snapshot.
+-- How far the feed of changes is gone through for a repository: of one bucket, or of all ('*') that
+-- have no row of their own.
+CREATE TABLE backup_following (
+    repository TEXT NOT NULL,
+    bucket     TEXT NOT NULL,
+    place      INTEGER NOT NULL,
+    -- The end of the feed when this began.
+    since      INTEGER NOT NULL,
+    PRIMARY KEY (repository, bucket)
+) STRICT, WITHOUT ROWID;
+
+-- Up to when all changes of a bucket are in a snapshot.
 CREATE TABLE backup_covered (
     repository TEXT NOT NULL,
     bucket     TEXT NOT NULL,

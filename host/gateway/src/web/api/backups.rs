@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backlot_backup::vault::{Entry, Taken, VaultError};
-use backlot_backup::{BackupError, Backups, RepositoryStatus, Restore};
+use backlot_backup::{BackupError, Backups, RUN_KINDS, RepositoryStatus, Restore};
 use backlot_ledger::backup::{Covered, Run};
 use http::{Response, StatusCode};
 use serde::Deserialize;
@@ -67,11 +67,11 @@ pub(super) async fn runs(
     backups(shared, name)?;
     let mut kind = "snapshot";
     for (parameter, value) in query::pairs(query)? {
-        let known = ["snapshot", "verify", "drill", "prune", "overdue"];
         match parameter.as_str() {
             "kind" => {
-                let found = known.into_iter().find(|known| *known == value);
-                kind = found.ok_or_else(|| Fault::bad(format!("kind is {}", known.join(", "))))?;
+                let found = RUN_KINDS.into_iter().find(|known| *known == value);
+                kind =
+                    found.ok_or_else(|| Fault::bad(format!("kind is {}", RUN_KINDS.join(", "))))?;
             }
             _ => return Err(query::unknown(&parameter, "kind")),
         }
