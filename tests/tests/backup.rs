@@ -113,7 +113,7 @@ fn what_rclone_put_there_restic_restores_from_every_repository() {
         restic(repository, &password, &[], &["check", "--read-data"]);
         let back = restored(repository, &password, &place.join(format!("back-{name}")));
         assert_eq!(back, files(&source));
-        let listed = run(server.backlot("backup ls --json --repository").arg(name)).unwrap();
+        let listed = run(server.backlot("backup ls --json").args(["--repository", name])).unwrap();
         let listed = String::from_utf8(listed.stdout).unwrap();
         assert_eq!(listed.lines().count(), files(&source).len());
     }
@@ -129,12 +129,57 @@ fn what_rclone_put_there_restic_restores_from_every_repository() {
         assert_eq!(line["pending"]["changes"], 0);
     }
     let out = place.join("out");
-    let mut command = server.backlot("backup restore latest --repository one --to-folder");
-    command.arg(&out).arg("--data").arg(place.join("data"));
+    let mut command = server.backlot("backup restore latest --repository one");
+    command.arg("--to-folder").arg(&out).arg("--data").arg(place.join("data"));
     command.arg("--config").arg(place.join("backlot.toml"));
     server.stop().unwrap();
     run(&mut command).unwrap();
     assert_eq!(files(&out.join(BUCKET)), files(&source));
+}
+
+#[test]
+fn changes_are_backed_up_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let config = local(place, "one", "batch = { wait_secs = 0 }");
+    let server = start(place, &config, &[]);
+    let s3 = S3::new(&server.ready);
+    s3.make_bucket(BUCKET).unwrap();
+    s3.make_bucket("elsewhere").unwrap();
+    let listed = || -> anyhow::Result<Vec<String>> {
+        let objects = server.json("/api/v1/backups/one/objects")?;
+        let of = |one: &Value| one["key"].as_str().unwrap_or_default().to_owned();
+        Ok(objects["objects"]
+            .as_array()
+            .map(|all| all.iter().map(of).collect())
+            .unwrap_or_default())
+    };
+    let has = |keys: &[&str]| {
+        wait_for(&format!("{keys:?} in the newest snapshot"), BACKUP_MAX, || {
+            // Until there is a snapshot there is no list either.
+            let found = listed().unwrap_or_default();
+            Ok(found.iter().map(String::as_str).eq(keys.iter().copied()).then_some(()))
+        })
+        .unwrap();
+    };
+    s3.put("elsewhere", "no.txt", b"not covered").unwrap();
+    s3.put(BUCKET, "a.txt", b"one").unwrap();
+    has(&["a.txt"]);
+    s3.put(BUCKET, "b.txt", b"two").unwrap();
+    has(&["a.txt", "b.txt"]);
+    run(server.rclone().arg("deletefile").arg(format!("backlot:{BUCKET}/a.txt"))).unwrap();
+    has(&["b.txt"]);
+    server.stop().unwrap();
+
+    // What changes while it is down too, and in a bucket that comes to be covered later.
+    let config = config.replace(&format!("[\"{BUCKET}\"]"), "[\"*\"]");
+    let server = start(place, &config, &[]);
+    wait_for("the other bucket in a snapshot", BACKUP_MAX, || {
+        let objects = server.json("/api/v1/backups/one/objects?bucket=elsewhere");
+        Ok(objects.is_ok_and(|all| all["objects"][0]["key"] == "no.txt").then_some(()))
+    })
+    .unwrap();
+    server.stop().unwrap();
 }
 
 /// Every step of a backup at which the server can be killed.
@@ -213,15 +258,15 @@ fn a_restore_gives_objects_back_exactly() {
     };
     client(&["write", BUCKET]);
     run(&mut server.backlot("backup now")).unwrap();
-    run(server.backlot("backup restore latest --to again --bucket").arg(BUCKET)).unwrap();
+    run(server.backlot("backup restore latest --to again").args(["--bucket", BUCKET])).unwrap();
     print!("{}", client(&["compare", BUCKET, "again"]));
     // Restored over what is there, nothing is touched; what was lost comes back.
     let s3 = S3::new(&server.ready);
     s3.put(BUCKET, "described.json", b"newer").unwrap();
     run(server.rclone().arg("deletefile").arg(format!("backlot:{BUCKET}/parts.bin"))).unwrap();
-    run(server.backlot("backup restore latest --bucket").arg(BUCKET)).unwrap();
+    run(server.backlot("backup restore latest").args(["--bucket", BUCKET])).unwrap();
     assert_eq!(s3.get(BUCKET, "described.json").unwrap().unwrap(), b"newer");
-    run(server.backlot("backup restore latest --overwrite --bucket").arg(BUCKET)).unwrap();
+    run(server.backlot("backup restore latest --overwrite").args(["--bucket", BUCKET])).unwrap();
     print!("{}", client(&["compare", BUCKET, "again"]));
     // As files: each key has one of its own, and none leaves the folder.
     let keys = s3.keys(BUCKET).unwrap().len();
@@ -229,9 +274,10 @@ fn a_restore_gives_objects_back_exactly() {
     let (repository, password) = (place.join("one"), password(place, "one"));
     assert_eq!(restored(repository.to_str().unwrap(), &password, &back).len(), keys);
     let out = place.join("out");
-    run(server.backlot("backup restore latest --to-folder").arg(&out)).unwrap();
+    run(server.backlot("backup restore latest").arg("--to-folder").arg(&out)).unwrap();
     assert_eq!(files(&out), files(&back));
-    let refused = server.backlot("backup restore latest --to-folder").arg(&out).output().unwrap();
+    let refused =
+        server.backlot("backup restore latest").arg("--to-folder").arg(&out).output().unwrap();
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("E0406"), "{refused:?}");
     server.stop().unwrap();
@@ -303,7 +349,7 @@ fn several_repositories_each_have_their_own_policy() {
     let s3 = S3::new(&server.ready);
     s3.make_bucket(BUCKET).unwrap();
     let now = |name: &str| {
-        run(server.backlot("backup now --repository").arg(name)).unwrap();
+        run(server.backlot("backup now").args(["--repository", name])).unwrap();
     };
     for round in 0..3_u8 {
         s3.put(BUCKET, "a.txt", &[round]).unwrap();
@@ -313,7 +359,7 @@ fn several_repositories_each_have_their_own_policy() {
     }
     now("other");
     let snapshots =
-        |name| json_lines(server.backlot("backup snapshots --repository").arg(name)).len();
+        |name| json_lines(server.backlot("backup snapshots").args(["--repository", name])).len();
     assert_eq!(["near", "vault", "other"].map(snapshots), [3, 3, 0]);
     let pruned = json_lines(&mut server.backlot("backup prune --repository near"));
     assert_eq!(pruned[0]["answer"]["forgotten"].as_array().unwrap().len(), 2, "{pruned:?}");

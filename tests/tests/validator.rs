@@ -94,23 +94,38 @@ fn write_files(folder: &Path, count: usize) {
 }
 
 #[test]
-fn what_changed_while_it_was_disabled_is_judged_afterwards() {
+fn what_changed_while_it_was_disabled_is_judged_and_backed_up_afterwards() {
     const COUNT: usize = 10_000;
     let folder = tempfile::tempdir().unwrap();
-    let config = "
+    let repository = folder.path().join("repository");
+    let config = format!(
+        "
         [validator]
         schedule = \"* * * * * *\"
         settle_secs = 1
         [[validate]]
         bucket = \"docs\"
-    ";
-    let server = serve(folder.path(), config, &["docs"], &[]);
+        [[backup]]
+        name = \"disk\"
+        folder = {repository:?}
+        buckets = [\"docs\"]
+        batch = {{ wait_secs = 1 }}
+    "
+    );
+    let server = serve(folder.path(), &config, &["docs"], &[]);
     stdout(&mut server.backlot("disable validator")).unwrap();
     let files = folder.path().join("files");
     write_files(&files, COUNT);
     let copy = ["copy", "--transfers", "16", "--no-check-dest"];
     run(server.rclone().args(copy).arg(&files).arg("backlot:docs")).unwrap();
     assert_eq!(record(&server, "docs", "00000.json"), None, "nobody looked");
+    // Nobody is told that the bucket is backed up.
+    let standing = wait_for("what waits for a verdict", PATIENCE, || {
+        let all = server.json("/api/v1/backups")?;
+        let bucket = all["backups"][0]["buckets"][0].clone();
+        Ok(bucket["oldest_pending"].is_string().then_some(bucket))
+    });
+    assert_eq!(standing.unwrap()["last_success"], Value::Null);
 
     stdout(&mut server.backlot("enable validator")).unwrap();
     let s3 = S3::new(&server.ready);
@@ -130,6 +145,28 @@ fn what_changed_while_it_was_disabled_is_judged_afterwards() {
     assert_eq!(quarantine(&server).len(), COUNT / 100);
     assert_eq!(verdict(&server, "docs", "00000.json")["verdict"], "valid");
     assert_eq!(verdict(&server, "docs", "09907.json")["became"], "denied");
+    // What is valid is in the repository, each of them once.
+    wait_for("the backup of all of it", PATIENCE, || {
+        let all = server.json("/api/v1/backups")?;
+        let bucket = &all["backups"][0]["buckets"][0];
+        let done = bucket["last_success"].is_string() && bucket["oldest_pending"].is_null();
+        Ok(done.then_some(()))
+    })
+    .unwrap();
+    let mut restic = Command::new("restic");
+    restic.args(["--no-cache", "--json", "ls", "latest", "/docs", "--repo"]).arg(&repository);
+    restic.arg("--password-file").arg(folder.path().join("data/backup-passwords/disk"));
+    let listed = stdout(&mut restic).unwrap();
+    let of_files = |line: &&str| line.contains("\"type\":\"file\"");
+    assert_eq!(listed.lines().filter(of_files).count(), COUNT - COUNT / 100);
+    assert!(!listed.contains("09907.json"), "one that is invalid");
+    let runs = server.json("/api/v1/backups/disk/runs?kind=snapshot").unwrap();
+    let taken = |run: &Value| {
+        let count = |what: &str| run["details"][what].as_u64().unwrap_or_default();
+        count("stored") + count("skipped")
+    };
+    let taken: u64 = runs["runs"].as_array().unwrap().iter().map(taken).sum();
+    assert_eq!(taken, (COUNT - COUNT / 100) as u64, "{runs}");
     let failed = server.json("/api/v1/invocations?state=failed").unwrap();
     assert_eq!(failed["invocations"].as_array().unwrap().len(), 0, "{failed}");
     server.stop().unwrap();

@@ -15,7 +15,6 @@ use jiff::Timestamp;
 
 use crate::catch_up;
 use crate::service::BackupError;
-use crate::settings::ALL_BUCKETS;
 use crate::worker::Worker;
 
 /// How far a bucket is known to be handed over.
@@ -78,36 +77,49 @@ fn reached(worker: &Worker, buckets: &[String], as_of: Timestamp) {
     }
 }
 
-/// Hands over the changes of all buckets that are not validated.
+/// Hands over the changes of the buckets that are not validated, in one go through the feed.
 fn changes(worker: &mut Worker, buckets: &[String]) -> Result<(), BackupError> {
-    let name = worker.settings.name.clone();
-    let runtime = worker.runtime.clone();
-    let before = runtime.block_on(worker.ledger.backup_following(&name, ALL_BUCKETS))?;
-    let last = runtime.block_on(worker.ledger.last_change())?;
-    let Some(Following { mut place, since }) = before else {
-        return begin(worker, buckets, last);
-    };
+    let mut following = following(worker)?;
+    following.retain(|bucket, _| buckets.contains(bucket));
+    let last = worker.runtime.block_on(worker.ledger.last_change())?;
+    let to_last = Following { place: last, since: last };
+    for bucket in buckets {
+        if !following.contains_key(bucket) {
+            catch_up::bucket(worker, bucket)?;
+            following.insert(bucket.clone(), to_last);
+            follow(worker, BTreeMap::from([(bucket.clone(), to_last)]))?;
+        }
+    }
+    let mut place = following.values().map(|one| one.place).min().unwrap_or(last);
     while place < last {
         let ChangesPage { changes, next, gap, .. } = page(worker, place, last, Vec::new())?;
         if gap {
-            return begin(worker, buckets, last);
+            for bucket in buckets {
+                catch_up::bucket(worker, bucket)?;
+            }
+            return follow(worker, buckets.iter().map(|name| (name.clone(), to_last)).collect());
         }
-        let ours = changes.into_iter().filter(|change| buckets.contains(&change.bucket));
-        hand_over(worker, ours.map(|change| handed_over(worker, change)).collect())?;
+        let is_new = |change: &ObjectChange| {
+            following.get(&change.bucket).is_some_and(|one| one.place < change.place)
+        };
+        let new = changes.into_iter().filter(is_new);
+        hand_over(worker, new.map(|change| handed_over(worker, change)).collect())?;
         place = next;
-        let following = Following { place, since };
-        runtime.block_on(worker.ledger.backup_follow(&name, ALL_BUCKETS, following))?;
+        for one in following.values_mut() {
+            one.place = one.place.max(next);
+        }
+        follow(worker, following.clone())?;
     }
     Ok(())
 }
 
-/// Compares the buckets with the newest snapshot, and goes on from there.
-fn begin(worker: &mut Worker, buckets: &[String], last: u64) -> Result<(), BackupError> {
-    for bucket in buckets {
-        catch_up::bucket(worker, bucket)?;
-    }
-    let following = Following { place: last, since: last };
-    let follow = worker.ledger.backup_follow(&worker.settings.name, ALL_BUCKETS, following);
+fn following(worker: &Worker) -> Result<BTreeMap<String, Following>, BackupError> {
+    let following = worker.ledger.backup_following(&worker.settings.name);
+    Ok(worker.runtime.block_on(following)?)
+}
+
+fn follow(worker: &Worker, following: BTreeMap<String, Following>) -> Result<(), BackupError> {
+    let follow = worker.ledger.backup_follow(&worker.settings.name, following);
     Ok(worker.runtime.block_on(follow)?)
 }
 
@@ -118,9 +130,8 @@ fn verdicts(
     bucket: &str,
     policy: &Policy,
 ) -> Result<Option<Timestamp>, BackupError> {
-    let name = worker.settings.name.clone();
     let runtime = worker.runtime.clone();
-    let before = runtime.block_on(worker.ledger.backup_following(&name, bucket))?;
+    let before = following(worker)?.remove(bucket);
     let last = runtime.block_on(worker.ledger.last_change())?;
     // What was judged before the repository was there was handed over to nobody.
     let mut following = before.unwrap_or(Following { place: 0, since: last });
@@ -168,7 +179,7 @@ fn verdicts(
         }
         hand_over(worker, items)?;
         following.place = next;
-        runtime.block_on(worker.ledger.backup_follow(&name, bucket, following))?;
+        follow(worker, BTreeMap::from([(bucket.to_owned(), following)]))?;
     }
     Ok(waits)
 }

@@ -3,6 +3,8 @@
 //! A change is handed over in one commit with the effect that does so, and struck off in one commit
 //! with the record of the snapshot that holds it. In between it waits, whatever happens.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -129,7 +131,7 @@ pub struct CoveredTo {
     pub seen: Timestamp,
 }
 
-/// How far the feed of changes is gone through for a repository.
+/// How far the feed of changes is gone through for a bucket of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Following {
     /// The place up to which it is.
@@ -217,33 +219,28 @@ impl Ledger {
         self.read(move |conn| rows::covered(conn, &repository, bucket.as_deref())).await
     }
 
-    /// How far the feed of changes is gone through for a repository and a bucket (`*`: the others);
-    /// None: it is not yet.
-    pub async fn backup_following(
-        &self,
-        repository: &str,
-        bucket: &str,
-    ) -> Result<Option<Following>> {
-        let (repository, bucket) = (repository.to_owned(), bucket.to_owned());
-        self.read(move |conn| rows::following(conn, &repository, &bucket)).await
+    /// How far the feed of changes is gone through for the buckets of a repository.
+    pub async fn backup_following(&self, repository: &str) -> Result<BTreeMap<String, Following>> {
+        let repository = repository.to_owned();
+        self.read(move |conn| rows::following(conn, &repository)).await
     }
 
     /// Writes down how far the feed of changes is gone through.
     pub async fn backup_follow(
         &self,
         repository: &str,
-        bucket: &str,
-        following: Following,
+        following: BTreeMap<String, Following>,
     ) -> Result<()> {
-        let (repository, bucket) = (repository.to_owned(), bucket.to_owned());
-        let Following { place, since } = following;
+        let repository = repository.to_owned();
         self.write(move |tx| {
-            tx.execute(
-                "INSERT INTO backup_following (repository, bucket, place, since)
-                 VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (repository, bucket) DO UPDATE SET place = ?3, since = ?4",
-                (repository, bucket, place.cast_signed(), since.cast_signed()),
-            )?;
+            for (bucket, Following { place, since }) in &following {
+                tx.execute(
+                    "INSERT INTO backup_following (repository, bucket, place, since)
+                     VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (repository, bucket) DO UPDATE SET place = ?3, since = ?4",
+                    (&repository, bucket, place.cast_signed(), since.cast_signed()),
+                )?;
+            }
             Ok(())
         })
         .await

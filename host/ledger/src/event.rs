@@ -143,7 +143,8 @@ pub struct Concurrency {
 /// not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConcurrencyPolicy {
-    /// The older ones are cancelled with all their children, in the commit that queues the newer.
+    /// The older ones are cancelled with all their children, in the commit that queues the newer,
+    /// but for one that causes the newer: that is waited for.
     NewestWins,
     /// The newer waits until the older ended.
     InOrder,

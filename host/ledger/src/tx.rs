@@ -41,6 +41,8 @@ pub(crate) struct Tx<'a> {
     pub(crate) backlog_max: Backlog,
     /// How many invocations are above what this operation causes: see [`crate::CHAIN_MAX`].
     depth: Cell<u32>,
+    /// The root of the invocation that causes this operation.
+    cause: Cell<Option<i64>>,
 }
 
 impl<'a> Tx<'a> {
@@ -51,7 +53,15 @@ impl<'a> Tx<'a> {
         pending: &'a mut Pending,
         backlog_max: Backlog,
     ) -> Self {
-        Self { conn, now_ms, router, pending, backlog_max, depth: Cell::new(0) }
+        Self {
+            conn,
+            now_ms,
+            router,
+            pending,
+            backlog_max,
+            depth: Cell::new(0),
+            cause: Cell::new(None),
+        }
     }
 
     /// The connection, inside the transaction. Never begin, commit or roll back here.
@@ -85,9 +95,16 @@ impl<'a> Tx<'a> {
     /// Refuses an attempt that is over. To be called by everything that a guest can cause; answers
     /// the invocation's row number for what follows.
     pub(crate) fn fenced(&self, fence: &Fence) -> Result<i64, LedgerError> {
-        let Fenced { seq, depth } = check_fence(self.conn, fence)?;
+        let Fenced { seq, depth, root_seq } = check_fence(self.conn, fence)?;
         self.depth.set(depth.saturating_add(1));
+        self.cause.set(Some(root_seq));
         Ok(seq)
+    }
+
+    /// The row number of the root of the invocation that causes this operation; None: what is
+    /// outside does.
+    pub(crate) fn cause(&self) -> Option<i64> {
+        self.cause.get()
     }
 
     /// How deep the events are that this operation causes: 0 for what comes from outside.
@@ -127,15 +144,18 @@ pub(crate) struct Fenced {
     pub(crate) seq: i64,
     /// How long the chain of events is that led to it.
     pub(crate) depth: u32,
+    /// The row number of its root; its own if it is one.
+    pub(crate) root_seq: i64,
 }
 
 /// The invocation when the fence holds, on any connection.
 pub(crate) fn check_fence(conn: &Connection, fence: &Fence) -> Result<Fenced, LedgerError> {
-    let sql = "SELECT seq, depth FROM invocations WHERE id = ?1 AND token = ?2 AND state = ?3";
+    let sql = "SELECT seq, depth, coalesce(root_seq, seq) FROM invocations
+         WHERE id = ?1 AND token = ?2 AND state = ?3";
     conn.prepare_cached(sql)?
         .query_row(
             (fence.invocation.as_str(), fence.token.cast_signed(), rows::state(State::Running)),
-            |row| Ok(Fenced { seq: row.get(0)?, depth: row.get(1)? }),
+            |row| Ok(Fenced { seq: row.get(0)?, depth: row.get(1)?, root_seq: row.get(2)? }),
         )
         .optional()?
         .ok_or_else(|| LedgerError::Fenced(fence.invocation.clone()))

@@ -151,7 +151,7 @@ fn every_end() -> Vec<FunctionEnd> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConcurrencyRule {
-    /// A newer one cancels the older ones.
+    /// A newer one cancels the older ones, but for one that caused it, which it waits for.
     NewestWins,
     /// A newer one waits for the older ones.
     InOrder,

@@ -1,6 +1,6 @@
 //! Reads of what waits and what was done.
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::Row;
 
 use super::*;
 
@@ -114,16 +114,14 @@ pub(super) fn runs(
 pub(super) fn following(
     conn: &Connection,
     repository: &str,
-    bucket: &str,
-) -> Result<Option<Following>> {
-    let found = conn
-        .prepare_cached(
-            "SELECT place, since FROM backup_following WHERE repository = ?1 AND bucket = ?2",
-        )?
-        .query_row((repository, bucket), |row| {
-            let (place, since): (i64, i64) = (row.get(0)?, row.get(1)?);
-            Ok(Following { place: place.cast_unsigned(), since: since.cast_unsigned() })
-        })
-        .optional()?;
-    Ok(found)
+) -> Result<BTreeMap<String, Following>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT bucket, place, since FROM backup_following WHERE repository = ?1",
+    )?;
+    let rows = statement.query_map([repository], |row| {
+        let (place, since): (i64, i64) = (row.get(1)?, row.get(2)?);
+        let following = Following { place: place.cast_unsigned(), since: since.cast_unsigned() };
+        Ok((row.get(0)?, following))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -144,7 +144,8 @@ impl Tx<'_> {
     }
 
     /// Settles how a new invocation stands to the older ones with its function and key: they are
-    /// cancelled, or it waits for the answered one.
+    /// cancelled, or it waits for the answered one. The one that causes it is not cancelled in the
+    /// middle of doing so, but waited for.
     fn make_way(
         &mut self,
         function: &str,
@@ -161,10 +162,11 @@ impl Tx<'_> {
         match concurrency.policy {
             ConcurrencyPolicy::InOrder => Ok(older.first().copied()),
             ConcurrencyPolicy::NewestWins => {
-                for seq in older {
+                let cause = self.cause().filter(|cause| older.contains(cause));
+                for seq in older.into_iter().filter(|seq| Some(*seq) != cause) {
                     self.cancel_tree(seq, "superseded by a newer event")?;
                 }
-                Ok(None)
+                Ok(cause)
             }
         }
     }

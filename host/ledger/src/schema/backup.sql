@@ -34,8 +34,7 @@ CREATE TABLE backup_runs (
 ) STRICT;
 CREATE INDEX backup_runs_kind ON backup_runs (repository, kind, seq);
 
--- How far the feed of changes is gone through for a repository: of one bucket, or of all ('*') that
--- have no row of their own.
+-- How far the feed of changes is gone through for a bucket of a repository.
 CREATE TABLE backup_following (
     repository TEXT NOT NULL,
     bucket     TEXT NOT NULL,

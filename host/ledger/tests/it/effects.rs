@@ -72,6 +72,23 @@ async fn events_that_start_one_another_without_end_stop() {
 }
 
 #[tokio::test]
+async fn what_an_invocation_starts_of_its_own_kind_waits_for_its_end() {
+    let bed = Bed::new();
+    let cause = bed.root("newest", "film").await;
+    let mut effects = Effects::new(cause.fence.clone());
+    tell(&bed, &mut effects, "newest", "film").await;
+    tell(&bed, &mut effects, "newest", "film").await;
+    assert!(bed.lease(Lane::Roots, 10).await.is_empty());
+    bed.finish(&cause.fence, Outcome::Succeeded(None)).await;
+    // Of the two the newer one is left; it gives way to what comes from elsewhere.
+    let next = bed.only(Lane::Roots).await;
+    bed.publish("newest", "film").await;
+    let late = bed.ledger.finish(&next.fence, end(Outcome::Succeeded(None))).await;
+    assert!(matches!(late, Err(LedgerError::Fenced(_))));
+    bed.only(Lane::Roots).await;
+}
+
+#[tokio::test]
 async fn what_is_too_old_is_not_tried_again() {
     let bed = Bed::new();
     let retry = RetryPolicy { age_max: Some(Duration::from_secs(10)), ..POLICY };
