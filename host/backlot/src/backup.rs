@@ -261,6 +261,14 @@ async fn status(client: &Client, wanted: Option<&str>, as_json: bool) -> Result<
         shown.push_str(&format!("{}  {}\n", text(one, "/name"), text(one, "/location")));
         let (stored, distinct) = (number(one, "/sizes/stored"), number(one, "/sizes/distinct"));
         shown.push_str(&format!("  {stored} bytes hold {distinct} distinct ones\n"));
+        let snapshot = list(one, "last").iter().find(|run| text(run, "/kind") == "snapshot");
+        let total = |name: &str| snapshot.map_or(0, |run| number(run, name));
+        let (bytes, added) = (total("/details/total_bytes"), total("/details/total_bytes_added"));
+        if 0 < added {
+            let ratio = bytes as f64 / added as f64;
+            let line = format!("  {bytes} bytes of objects took {added}: {ratio:.2} to 1\n");
+            shown.push_str(&line);
+        }
         let waits = number(one, "/pending/changes");
         let since = age(text(one, "/pending/oldest"));
         shown.push_str(&format!("  {waits} changes wait for a snapshot{since}\n"));

@@ -9,13 +9,14 @@ use crate::fault::Fault;
 pub(crate) fn start(directives: &str, format: LogFormat) -> Result<(), Fault> {
     // `s3s` calls every refused request an error of the server; the audit log and the store's own
     // errors say what an operator needs. Directives that name it win over this one.
-    let filter = EnvFilter::try_new(format!("s3s=off,{directives}")).map_err(|err| {
-        Fault::new(
-            "E0103",
-            format!("log.level is {directives:?}: {err}"),
-            "use error, warn, info, debug or trace",
-        )
-    })?;
+    let filter =
+        EnvFilter::try_new(format!("s3s=off,rustic_core=warn,{directives}")).map_err(|err| {
+            Fault::new(
+                "E0103",
+                format!("log.level is {directives:?}: {err}"),
+                "use error, warn, info, debug or trace",
+            )
+        })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use backlot_ledger::backup::{BACKUP_FAILED, BACKUP_RECOVERED, CoveredTo, RunEnd};
+use backlot_ledger::backup::{BACKUP_FAILED, BACKUP_RECOVERED, CoveredTo, RUNS_KEPT, RunEnd};
 use backlot_ledger::{Event, Ledger, crash};
 use backlot_policy::Policy;
 use backlot_storage::Store;
@@ -100,22 +100,29 @@ impl Worker {
     /// Works until nobody can give orders any more.
     pub(crate) fn run(mut self, orders: &Receiver<Order>) {
         let mut retry = Retry::default();
+        let mut looked = Instant::now();
         loop {
-            match orders.recv_timeout(LOOK_EVERY) {
-                Ok(order) if !matches!(order, Order::Look) => self.order(order),
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {
-                    self.nudged.store(false, Ordering::SeqCst);
-                    if retry.is_due() {
-                        match self.look() {
-                            Ok(()) => retry.succeeded(),
-                            Err(err) => {
-                                tracing::error!(repository = %self.settings.name, %err, "backup failed");
-                                retry.failed();
-                            }
-                        }
-                    }
+            let is_due = match orders.recv_timeout(LOOK_EVERY.saturating_sub(looked.elapsed())) {
+                Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => true,
+                Ok(order) => {
+                    self.order(order);
+                    LOOK_EVERY <= looked.elapsed()
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if !is_due {
+                continue;
+            }
+            looked = Instant::now();
+            self.nudged.store(false, Ordering::SeqCst);
+            if retry.is_due() {
+                match self.look() {
+                    Ok(()) => retry.succeeded(),
+                    Err(err) => {
+                        tracing::error!(repository = %self.settings.name, %err, "backup failed");
+                        retry.failed();
+                    }
+                }
             }
         }
     }
@@ -225,7 +232,10 @@ impl Worker {
         self.busy.store(0, Ordering::Relaxed);
         match taken {
             Ok(taken) => {
+                let (bytes, bytes_added) = self.totals()?;
                 let details = json!({
+                    "total_bytes": bytes + taken.bytes,
+                    "total_bytes_added": bytes_added + taken.bytes_added,
                     "snapshot": taken.snapshot,
                     "stored": taken.stored,
                     "removed": taken.removed,
@@ -249,6 +259,14 @@ impl Worker {
                 Err(err)
             }
         }
+    }
+
+    /// Bytes of all objects that snapshots ever took in, and bytes that the repository grew by.
+    fn totals(&self) -> Result<(u64, u64), BackupError> {
+        let runs = self.ledger.backup_runs(&self.settings.name, "snapshot", RUNS_KEPT);
+        let last = self.runtime.block_on(runs)?.into_iter().find(|run| run.succeeded);
+        let total = |name: &str| last.as_ref()?.details.get(name)?.as_u64();
+        Ok((total("total_bytes").unwrap_or(0), total("total_bytes_added").unwrap_or(0)))
     }
 
     /// Nothing waits: is the repository still there?
@@ -425,12 +443,12 @@ impl Worker {
 #[derive(Default)]
 struct Retry {
     wait: Option<Duration>,
-    due: Option<std::time::Instant>,
+    due: Option<Instant>,
 }
 
 impl Retry {
     fn is_due(&self) -> bool {
-        self.due.is_none_or(|due| due <= std::time::Instant::now())
+        self.due.is_none_or(|due| due <= Instant::now())
     }
 
     fn succeeded(&mut self) {
@@ -440,6 +458,6 @@ impl Retry {
     fn failed(&mut self) {
         let wait = self.wait.map_or(RETRY_FROM, |wait| (wait * 2).min(RETRY_TO));
         self.wait = Some(wait);
-        self.due = Some(std::time::Instant::now() + wait);
+        self.due = Some(Instant::now() + wait);
     }
 }

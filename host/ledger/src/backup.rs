@@ -19,7 +19,7 @@ mod rows;
 /// Most changes handed over by one call.
 pub const HAND_OVER_MAX: usize = 1_000;
 /// Runs of each kind that are kept for a repository, the newest.
-pub const RUNS_KEPT: i64 = 200;
+pub const RUNS_KEPT: usize = 200;
 /// Kind of the event that something about a backup failed.
 pub const BACKUP_FAILED: &str = "backlot.backup.failed";
 /// Kind of the event that a repository has had no successful backup for too long.
@@ -398,7 +398,7 @@ fn finish(tx: &mut Tx<'_>, end: RunEnd) -> Result<()> {
         "DELETE FROM backup_runs WHERE repository = ?1 AND kind = ?2 AND seq <= (
              SELECT seq FROM backup_runs WHERE repository = ?1 AND kind = ?2
              ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
-        params![repository, kind, RUNS_KEPT],
+        params![repository, kind, RUNS_KEPT as i64],
     )?;
     if let Some(event) = event {
         tx.emit(event)?;
