@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use backlot_tests::clients::python;
+use backlot_tests::clients::{installed, python};
 use backlot_tests::s3::S3;
 use backlot_tests::server::Server;
 use backlot_tests::{backlot, run, stdout, wait_for};
@@ -415,4 +416,34 @@ fn a_repository_may_be_in_a_bucket_of_another_server() {
     assert_eq!(files(&back.join(BUCKET)), files(&source));
     server.stop().unwrap();
     far.stop().unwrap();
+}
+
+#[test]
+fn what_is_locked_for_days_cannot_be_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/locked.py");
+    let mut other = installed("python").unwrap();
+    let mut other =
+        other.arg(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(other.stdout.take().unwrap()).lines();
+    let address = said.next().unwrap().unwrap();
+    let config = format!(
+        "[[backup]]\nname = \"far\"\nbuckets = [\"{BUCKET}\"]\nappend_only = true\n\
+         s3 = {{ endpoint = \"http://{address}\", bucket = \"repository\", lock_days = 30, \
+         access_key = \"key\", secret_key = \"secret\" }}\n"
+    );
+    let server = start(place, &config, &[]);
+    let s3 = S3::new(&server.ready);
+    s3.make_bucket(BUCKET).unwrap();
+    s3.put(BUCKET, "a.txt", b"a").unwrap();
+    run(&mut server.backlot("backup now")).unwrap();
+    run(&mut server.backlot("backup verify --all")).unwrap();
+    server.stop().unwrap();
+    other.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let said = said.next().unwrap().unwrap();
+    assert!(other.wait().unwrap().success());
+    // Key, configuration, index, snapshot, and packs of data and of folders.
+    let count: u32 = said.split(' ').next().unwrap().parse().unwrap();
+    assert!(6 <= count, "{said}");
 }

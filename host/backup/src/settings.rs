@@ -94,6 +94,9 @@ pub struct S3Target {
     pub access_key: String,
     /// Its secret.
     pub secret_key: String,
+    /// Each file is locked for so many days (S3 Object Lock, which the bucket must have): nobody
+    /// can delete or change it before.
+    pub lock_days: Option<u32>,
 }
 
 /// When a snapshot is taken of what waits: as soon as one of these is reached.

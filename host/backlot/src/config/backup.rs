@@ -12,13 +12,15 @@ use crate::fault::Fault;
 
 /// What an entry has, for people.
 pub(super) const SHAPE: &str = "name = \"local\", folder = \"/backups\" or s3 = { endpoint, bucket, \
-     access_key, secret_key, prefix, region }, and optionally buckets = [\"*\"], follow, password_file, \
+     access_key, secret_key, prefix, region, lock_days }, and optionally buckets = [\"*\"], follow, password_file, \
      batch = { changes, megabytes, wait_secs }, keep = { last, daily, weekly, monthly }, \
      append_only, verify_hours, verify_parts, drill_hours, prune_hours, overdue_hours";
 /// Folder of the passwords that are made, in the data folder.
 const PASSWORDS: &str = "backup-passwords";
 /// Most repositories: each has a thread, and an index in memory while it works.
 const REPOSITORIES_MAX: usize = 16;
+/// Longest lock, ten years: it cannot be undone.
+const LOCK_DAYS_MAX: u32 = 3_650;
 /// MiB in bytes.
 const MIB: u64 = 1024 * 1024;
 
@@ -65,6 +67,7 @@ struct S3 {
     region: String,
     access_key: String,
     secret_key: String,
+    lock_days: Option<u32>,
 }
 
 impl std::fmt::Debug for S3 {
@@ -132,6 +135,7 @@ impl Backup {
                 prefix: s3.prefix.clone(),
                 access_key: s3.access_key.clone(),
                 secret_key: s3.secret_key.clone(),
+                lock_days: s3.lock_days,
             }),
             _ => return Err(self.wrong("it must have one of `folder` and `s3`")),
         };
@@ -191,6 +195,10 @@ impl Backup {
         }
         if self.append_only && self.keep.is_some() {
             return Err(self.wrong("it is append-only, so nothing can be removed by `keep`"));
+        }
+        let lock_days = self.s3.as_ref().and_then(|s3| s3.lock_days);
+        if lock_days.is_some_and(|days| !(1..=LOCK_DAYS_MAX).contains(&days)) {
+            return Err(self.wrong(&format!("s3.lock_days must be 1 to {LOCK_DAYS_MAX}")));
         }
         if let Some(s3) = &self.s3
             && s3.endpoint.parse::<http::Uri>().map_or(true, |uri| uri.host().is_none())

@@ -3,7 +3,11 @@
 use std::io::Read;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use jiff::Timestamp;
+use md5::{Digest, Md5};
 use rustic_core::{
     BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend,
 };
@@ -26,12 +30,18 @@ const BACKOFF: Duration = Duration::from_millis(200);
 /// Largest answer that is read: a pack is at most 4 GiB, as its length is 32 bits.
 const ANSWER_BYTES_MAX: u64 = 1 << 32;
 
+/// Nobody may shorten it, nor delete the version before, whoever has the keys.
+const LOCK_MODE: &str = "COMPLIANCE";
+/// Times in S3's headers: ISO 8601 in UTC.
+const LOCK_TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
+
 /// Files in a bucket.
 pub(super) struct S3 {
     agent: Agent,
     bucket: Bucket,
     credentials: Credentials,
     prefix: String,
+    lock: Option<Duration>,
     location: String,
 }
 
@@ -58,6 +68,7 @@ impl S3 {
             bucket,
             credentials: Credentials::new(&target.access_key, &target.secret_key),
             prefix,
+            lock: target.lock_days.map(|days| Duration::from_secs(u64::from(days) * 86_400)),
             location: format!("s3:{}/{}/{}", target.endpoint, target.bucket, target.prefix),
         })
     }
@@ -215,9 +226,25 @@ impl WriteBackend for S3 {
     ) -> RusticResult<()> {
         let key = self.key(tpe, id);
         let bytes = content.into_vec().concat();
-        let url = self.bucket.put_object(Some(&self.credentials), &key).sign(SIGNED_FOR);
+        let mut put = self.bucket.put_object(Some(&self.credentials), &key);
+        let mut headers = Vec::new();
+        if let Some(lock) = self.lock {
+            let until = Timestamp::now() + lock;
+            headers = vec![
+                ("content-md5", BASE64.encode(Md5::digest(&bytes))),
+                ("x-amz-object-lock-mode", LOCK_MODE.to_owned()),
+                ("x-amz-object-lock-retain-until-date", until.strftime(LOCK_TIME).to_string()),
+            ];
+        }
+        for (name, value) in &headers {
+            put.headers_mut().insert(*name, value.clone());
+        }
+        let url = put.sign(SIGNED_FOR);
         let (status, answer) = self.send(&format!("writing {key}"), || {
-            body(self.agent.put(url.as_str()).send(&bytes[..])?)
+            let request = self.agent.put(url.as_str());
+            let request =
+                headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+            body(request.send(&bytes[..])?)
         })?;
         self.expect(status.is_success(), "writing", &key, status, &answer)
     }
