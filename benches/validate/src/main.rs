@@ -8,8 +8,12 @@
 //!
 //! ```sh
 //! cargo run --release --package backlot-bench-validate -- [FILE...] [--runs 5]
+//! cargo run --release --package backlot-bench-validate -- --idle 1000000
 //! ```
 //! Without files, it makes some of about 16 MB each (with ffmpeg, ImageMagick, zip, gzip and zstd).
+//!
+//! With `--idle`: what does the scheduled check cost, from its event to its end, when so many objects
+//! are in the bucket and none has changed? Budget: 10 ms.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,15 +25,25 @@ use backlot_builtin::VALIDATOR;
 use backlot_encoding::{Encoder, EncoderConfig};
 use backlot_formats::{Declared, Limits, validate};
 use backlot_ledger::{Event, Ledger, State};
+use backlot_policy::{Policy, VERDICT_TAG};
 use backlot_runtime::{Access, CancellationToken, Manifest, Runtime, RuntimeConfig, StorageGrant};
-use backlot_storage::{Put, Store, StoreLimits};
+use backlot_storage::{Pairs, Put, Store, StoreLimits};
 use bytes::Bytes;
 use cap_std::fs::Dir;
+use futures::StreamExt;
 use serde_json::{Value, json};
 
 const BUCKET: &str = "files";
 /// The limit of the validator's own manifest, in MiB.
 const MEMORY_MEGABYTES: u64 = 32;
+
+/// Above the rows.
+const HEAD: &str = "file                   MB  guest MB/s  native MB/s  ratio  MiB  verdict";
+
+/// Objects written at once.
+const PUTS: usize = 64;
+/// Checks of which the median is told.
+const CHECKS: usize = 101;
 
 /// Name, and the command that makes it.
 const FILES: &[(&str, &str)] = &[
@@ -63,17 +77,18 @@ struct Bed {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let (mut files, mut runs) = (Vec::new(), 5);
+    let (mut files, mut runs, mut idle) = (Vec::new(), 5, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--runs" => runs = arguments.next().context("--runs wants a number")?.parse()?,
+            "--idle" => idle = Some(arguments.next().context("--idle wants a number")?.parse()?),
             option if option.starts_with("--") => bail!("unknown option {option}"),
             _ => files.push(PathBuf::from(argument)),
         }
     }
     let folder = tempfile::tempdir()?;
-    if files.is_empty() {
+    if files.is_empty() && idle.is_none() {
         files = make(folder.path())?;
     }
     let bed = Bed::open(folder.path())?;
@@ -82,7 +97,12 @@ async fn main() -> anyhow::Result<()> {
         let (runtime, stop) = (bed.runtime.clone(), stop.clone());
         async move { runtime.run(stop).await }
     });
-    println!("file                   MB  guest MB/s  native MB/s  ratio  MiB  verdict");
+    if let Some(count) = idle {
+        bed.idle(count).await?;
+    }
+    if !files.is_empty() {
+        println!("{HEAD}");
+    }
     for file in &files {
         bed.measure(file, runs).await?;
     }
@@ -183,18 +203,76 @@ impl Bed {
         Ok(())
     }
 
+    /// The cost of a check when all objects are judged already.
+    async fn idle(&self, count: usize) -> anyhow::Result<()> {
+        let policy = Policy::of(BUCKET);
+        let tags: Pairs = [(VERDICT_TAG, "valid".to_owned()), ("backlot:policy", policy.digest())]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+        for bucket in [BUCKET, "validator", "quarantine"] {
+            self.store.create_bucket(bucket).await?;
+        }
+        let put = |number: usize| {
+            let key = format!("{:04}/{number:07}.json", number / 1_000);
+            let put = Put { bucket: BUCKET.into(), key, tags: tags.clone(), ..Put::default() };
+            self.store.put(put, futures::stream::iter([Ok(Bytes::from_static(b"{}"))]))
+        };
+        let mut puts = futures::stream::iter(0..count).map(put).buffer_unordered(PUTS);
+        while let Some(put) = puts.next().await {
+            put?;
+        }
+        let mut manifest = Manifest::parse(VALIDATOR.manifest)?;
+        manifest.triggers.clear();
+        manifest.grants.storage.push(StorageGrant {
+            bucket: BUCKET.into(),
+            prefix: String::new(),
+            access: vec![Access::Read, Access::Tag],
+        });
+        manifest.env.insert("BACKLOT_POLICY_0".to_owned(), policy.json());
+        manifest.env.insert("BACKLOT_SETTLE_SECS".to_owned(), "0".to_owned());
+        self.runtime.deploy(manifest, VALIDATOR.component.to_vec()).await?;
+        // The first ones go through all of it.
+        let begun = Instant::now();
+        let mut cursor = None;
+        loop {
+            self.ask("backlot.schedule", json!({})).await?.map_err(anyhow::Error::msg)?;
+            let state = self.store.open_object("validator", "cursors/files", None).await?;
+            let state: Value = serde_json::from_slice(&state.read_at(0, 4_096).await?)?;
+            let now = state.get("cursor").cloned();
+            if now == cursor {
+                break;
+            }
+            cursor = now;
+        }
+        println!("{count} objects judged before, gone through once in {:.2?}", begun.elapsed());
+        let mut took = Vec::new();
+        for _ in 0..CHECKS {
+            let begun = Instant::now();
+            self.ask("backlot.schedule", json!({})).await?.map_err(anyhow::Error::msg)?;
+            took.push(begun.elapsed());
+        }
+        took.sort_unstable();
+        let median = took.get(CHECKS / 2).context("checks")?;
+        println!("a check with nothing to do: median {median:.2?} of {CHECKS}");
+        Ok(())
+    }
+
     /// The validator's answer about an object, or why it has none.
     async fn walk(&self, name: &str) -> anyhow::Result<Result<Value, String>> {
+        self.ask("validator.walk", json!({ "bucket": BUCKET, "key": name })).await
+    }
+
+    /// The validator's answer to an event, or why it has none.
+    async fn ask(&self, kind: &str, data: Value) -> anyhow::Result<Result<Value, String>> {
         let mut changes = self.ledger.changes();
-        let data = json!({ "bucket": BUCKET, "key": name }).to_string().into_bytes();
-        let event = Event::json("/benches", "validator.walk", Some(name.to_owned()), data);
+        let event = Event::json("/benches", kind, None, data.to_string().into_bytes());
         let id = self.ledger.invoke("validator", event, None).await?;
         loop {
             let found = self.ledger.invocation(&id).await?.context("the invocation")?;
             match found.state {
                 State::Succeeded => {
-                    let answer = serde_json::from_slice(&found.result.unwrap_or_default())?;
-                    return Ok(Ok(answer));
+                    let answer = found.result.as_deref().map(serde_json::from_slice).transpose()?;
+                    return Ok(Ok(answer.unwrap_or_default()));
                 }
                 state if state.ended() => return Ok(Err(found.reason.unwrap_or_default())),
                 _ => drop(changes.recv().await?),
