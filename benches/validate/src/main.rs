@@ -25,7 +25,7 @@ use backlot_builtin::VALIDATOR;
 use backlot_encoding::{Encoder, EncoderConfig};
 use backlot_formats::{Declared, Limits, validate};
 use backlot_ledger::{Event, Ledger, State};
-use backlot_policy::{Policy, VERDICT_TAG};
+use backlot_policy::{POLICY_TAG, Policy, VERDICT_TAG};
 use backlot_runtime::{Access, CancellationToken, Manifest, Runtime, RuntimeConfig, StorageGrant};
 use backlot_storage::{Pairs, Put, Store, StoreLimits};
 use bytes::Bytes;
@@ -206,7 +206,7 @@ impl Bed {
     /// The cost of a check when all objects are judged already.
     async fn idle(&self, count: usize) -> anyhow::Result<()> {
         let policy = Policy::of(BUCKET);
-        let tags: Pairs = [(VERDICT_TAG, "valid".to_owned()), ("backlot:policy", policy.digest())]
+        let tags: Pairs = [(VERDICT_TAG, "valid".to_owned()), (POLICY_TAG, policy.digest())]
             .map(|(name, value)| (name.to_owned(), value))
             .into();
         for bucket in [BUCKET, "validator", "quarantine"] {

@@ -16,6 +16,8 @@ pub use verdict::Verdict;
 
 /// Tag of an object that was judged: the name of its verdict.
 pub const VERDICT_TAG: &str = "backlot:verdict";
+/// Tag of an object that was judged: the digest of the policy that it was judged under.
+pub const POLICY_TAG: &str = "backlot:policy";
 /// Most words of [`Policy::types`].
 pub const TYPES_MAX: usize = 64;
 /// Longest policy as JSON, in bytes: it travels in one variable of the validator's environment.

@@ -1,6 +1,6 @@
 //! What is written down: a record of each verdict, an entry for what is in quarantine, and tags.
 
-use backlot_policy::{Policy, VERDICT_TAG, Verdict};
+use backlot_policy::{POLICY_TAG, Policy, VERDICT_TAG, Verdict};
 use backlot_sdk::objects::{self, Pinned, WriteOptions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,8 +11,6 @@ use crate::fault::Fault;
 pub const OWN_BUCKET: &str = "validator";
 /// Bucket of what is in quarantine.
 pub const QUARANTINE_BUCKET: &str = "quarantine";
-/// Tag: the digest of the policy that it was judged under.
-pub const POLICY_TAG: &str = "backlot:policy";
 /// Tag: under which id it is in quarantine. S3 clients cannot read what has it.
 pub const QUARANTINE_TAG: &str = "backlot:quarantine";
 /// Tag: which operator released it from quarantine.

@@ -147,7 +147,8 @@ async fn each(
         };
         bar.finish_and_clear();
         let answer = answer?;
-        let well = list(&answer, "faults").is_empty() && list(&answer, "differing").is_empty();
+        let findings = ["faults", "differing", "failed"];
+        let well = findings.iter().all(|name| list(&answer, name).is_empty());
         all_well &= well;
         if as_json {
             let line = json!({ "repository": name, "verb": verb, "well": well, "answer": answer });
@@ -240,12 +241,17 @@ fn restored(answer: &Value) -> String {
         0 => String::new(),
         left => format!("; {left} left as they are: add --overwrite"),
     };
-    format!(
+    let mut told = format!(
         "{} objects, {} bytes restored to {}{left}\n",
         number(answer, "/objects"),
         number(answer, "/bytes"),
         printable(text(answer, "/to")),
-    )
+    );
+    told.extend(list(answer, "failed").iter().map(|one| {
+        let part = |path: &str| printable(text(one, path));
+        format!("  NOT restored: {}/{}: {}\n", part("/0"), part("/1"), part("/2"))
+    }));
+    told
 }
 
 async fn status(client: &Client, wanted: Option<&str>, as_json: bool) -> Result<Done, Fault> {
@@ -260,7 +266,9 @@ async fn status(client: &Client, wanted: Option<&str>, as_json: bool) -> Result<
     for one in &all {
         shown.push_str(&format!("{}  {}\n", text(one, "/name"), text(one, "/location")));
         let (stored, distinct) = (number(one, "/sizes/stored"), number(one, "/sizes/distinct"));
-        shown.push_str(&format!("  {stored} bytes hold {distinct} distinct ones\n"));
+        if stored != 0 {
+            shown.push_str(&format!("  {stored} bytes hold {distinct} distinct ones\n"));
+        }
         let snapshot = list(one, "last").iter().find(|run| text(run, "/kind") == "snapshot");
         let total = |name: &str| snapshot.map_or(0, |run| number(run, name));
         let (bytes, added) = (total("/details/total_bytes"), total("/details/total_bytes_added"));
@@ -375,5 +383,6 @@ fn to_folder(args: &BackupArgs, restore: &Restore, folder: &Path) -> Result<Done
         Fault::new("E0406", err.to_string(), help)
     })?;
     let answer = json!(done);
-    out(&if as_json { format!("{answer}\n") } else { restored(&answer) })
+    out(&if as_json { format!("{answer}\n") } else { restored(&answer) })?;
+    Ok(if done.failures == 0 { Done::Well } else { Done::SomeFailed })
 }

@@ -87,6 +87,13 @@ impl Node {
         config.http_requests = setup.http_requests;
         config.http_idle = setup.http_idle;
         config.scanner = setup.scanner;
+        let repositories = setup.backups.clone();
+        let covers = move |name: &str, bucket: &str| {
+            let mut named = repositories.iter().filter(|one| one.name == name);
+            named.any(|one| one.covers(bucket))
+        };
+        let forgotten = ledger.backup_forget_uncovered(covers).await;
+        forgotten.map_err(|err| internal("reading what is backed up", &err))?;
         let backups = if setup.backups.is_empty() {
             None
         } else {

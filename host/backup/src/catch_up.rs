@@ -22,6 +22,10 @@ pub(crate) fn bucket(worker: &mut Worker, bucket: &str) -> Result<(), BackupErro
             Ok(true)
         })?;
     }
+    if worker.runtime.block_on(worker.store.bucket(bucket))?.is_none() {
+        // What was removed of it is in the feed.
+        return Ok(());
+    }
     let policy = worker.policies.get(bucket).cloned();
     let repositories = vec![worker.settings.name.clone()];
     let mut items = Vec::new();

@@ -15,7 +15,7 @@ use crate::vault::{Entry, Vault};
 pub(crate) const SCRATCH_PREFIX: &str = "backlot-drill-";
 /// Objects of one drill: evenly spread over the snapshot.
 const OBJECTS_MAX: u64 = 1_000;
-/// Bytes of one drill; it ends with the object that reaches them.
+/// Bytes of one drill; objects that would exceed them are left out.
 const BYTES_MAX: u64 = 4 << 30;
 /// Bytes compared at once.
 const COMPARED_BYTES: usize = 1 << 20;
@@ -35,6 +35,8 @@ pub struct Drilled {
     pub compared: u64,
     /// That object is not there any more: compared with its entity tag.
     pub by_digest: u64,
+    /// Left out, because they are too large beside the others.
+    pub too_large: u64,
     /// What came back otherwise than it went in: bucket, key and what differs.
     pub differing: Vec<(String, String, String)>,
 }
@@ -50,6 +52,12 @@ pub(crate) fn run(vault: &Vault, store: &Store, runtime: &Handle) -> Result<Dril
     let step = count.div_ceil(OBJECTS_MAX).max(1);
     // Another start each time, so that in time all objects have their turn.
     let start = Timestamp::now().as_second().unsigned_abs() % step;
+    // What a crash left of the last one.
+    for bucket in runtime.block_on(store.buckets())? {
+        if bucket.name.starts_with(SCRATCH_PREFIX) {
+            remove(&bucket.name, store, runtime)?;
+        }
+    }
     let scratch = format!("{SCRATCH_PREFIX}{}", Timestamp::now().as_millisecond());
     runtime.block_on(store.create_bucket(&scratch))?;
     let mut failed = None;
@@ -57,6 +65,10 @@ pub(crate) fn run(vault: &Vault, store: &Store, runtime: &Handle) -> Result<Dril
     let walked = snapshot.each(None, &mut |entry| {
         place += 1;
         if (place - 1) % step != start {
+            return Ok(true);
+        }
+        if BYTES_MAX < drilled.bytes + entry.size {
+            drilled.too_large += 1;
             return Ok(true);
         }
         let key = entry.key.clone();
@@ -81,7 +93,7 @@ pub(crate) fn run(vault: &Vault, store: &Store, runtime: &Handle) -> Result<Dril
             }
             Err(err) => failed = Some(err),
         }
-        Ok(failed.is_none() && drilled.bytes < BYTES_MAX)
+        Ok(failed.is_none())
     });
     remove(&scratch, store, runtime)?;
     walked?;

@@ -5,11 +5,11 @@
 //! that is validated a version waits for its verdict, and the validator hands it over; here is only
 //! looked how far that has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backlot_ledger::backup::{Following, HandedOver};
 use backlot_ledger::objects::{ChangeKind, ChangesPage, ChangesQuery, ObjectChange};
-use backlot_policy::{Policy, VERDICT_TAG};
+use backlot_policy::{POLICY_TAG, Policy, VERDICT_TAG};
 use backlot_storage::{Pairs, StoreError};
 use jiff::Timestamp;
 
@@ -35,10 +35,11 @@ pub(crate) struct Known {
     pub(crate) waiting: BTreeMap<String, Timestamp>,
 }
 
-/// Whether what has these tags is to be backed up; None: it has no verdict yet.
+/// Whether what has these tags is to be backed up; None: it has no verdict under this policy yet.
 pub(crate) fn is_wanted(policy: Option<&Policy>, tags: &Pairs) -> Option<bool> {
     let Some(policy) = policy else { return Some(true) };
-    tags.get(VERDICT_TAG).map(|verdict| policy.backs_up(verdict))
+    let verdict = tags.get(VERDICT_TAG)?;
+    (tags.get(POLICY_TAG)? == &policy.digest()).then(|| policy.backs_up(verdict))
 }
 
 /// Hands over what was changed since the last time.
@@ -46,10 +47,14 @@ pub(crate) fn all(worker: &mut Worker) -> Result<(), BackupError> {
     if !worker.settings.follow {
         return Ok(());
     }
-    let buckets = worker.buckets()?;
+    let there = worker.buckets()?;
+    // One that is gone may have told of removals before.
+    let mut buckets: BTreeSet<String> = there.into_keys().collect();
+    let before = following(worker)?.into_keys();
+    buckets.extend(before.filter(|bucket| worker.settings.covers(bucket)));
     let (validated, plain): (Vec<String>, Vec<String>) =
         buckets.into_iter().partition(|bucket| worker.policies.contains_key(bucket));
-    let as_of = Timestamp::now();
+    let as_of = worker.runtime.block_on(worker.ledger.backup_moment())?;
     changes(worker, &plain)?;
     reached(worker, &plain, as_of);
     for bucket in validated {
@@ -57,11 +62,12 @@ pub(crate) fn all(worker: &mut Worker) -> Result<(), BackupError> {
         if !policy.backup {
             continue;
         }
-        let as_of = Timestamp::now();
         match verdicts(worker, &bucket, &policy)? {
             None => reached(worker, &[bucket], as_of),
             Some(since) => {
-                worker.known().waiting.insert(bucket, since);
+                let mut known = worker.known();
+                known.reached.remove(&bucket);
+                known.waiting.insert(bucket, since);
             }
         }
     }

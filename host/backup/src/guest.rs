@@ -6,6 +6,7 @@ use backlot_bindings::backlot::storage::{backup as wit, objects};
 use backlot_ledger::backup::{HAND_OVER_MAX, HandedOver, Outcome};
 use backlot_ledger::objects::IndexError;
 use backlot_ledger::{Effects, Fence, LedgerError, crash};
+use backlot_storage::KEY_BYTES_MAX;
 use backlot_storage::guest::OnDenied;
 use jiff::Timestamp;
 use wasmtime::component::HasData;
@@ -56,6 +57,12 @@ impl BackupCtx {
             return Err(objects::Error::OverLimit(text));
         }
         items.iter().try_for_each(|item| self.allow(&item.object.bucket))?;
+        for wit::Item { object, .. } in &items {
+            if !(1..=KEY_BYTES_MAX).contains(&object.key.len()) {
+                let text = format!("a key has 1 to {KEY_BYTES_MAX} bytes");
+                return Err(objects::Error::OverLimit(text));
+            }
+        }
         let Some(effects) = &self.effects else {
             let text = "not a durable invocation: nothing can be handed over".to_owned();
             return Err(self.denied(text));

@@ -15,11 +15,17 @@ pub(crate) fn tell(worker: &Worker) -> Result<(), BackupError> {
     let covered = worker.runtime.block_on(worker.ledger.backup_covered(&name, None))?;
     let covered = service::with_waiting(covered, &worker.known(), None);
     let mut late = BTreeMap::new();
-    for bucket in worker.buckets()? {
+    if !worker.settings.follow {
+        return Ok(());
+    }
+    for (bucket, created) in worker.buckets()? {
+        if worker.policies.get(&bucket).is_some_and(|policy| !policy.backup) {
+            continue;
+        }
         let found = covered.iter().find(|one| one.bucket == bucket);
         let last = found.and_then(|one| one.last_success);
         // One of which nothing is known yet had its time since this began.
-        let since = last.or_else(|| found?.oldest_pending).unwrap_or(worker.begun);
+        let since = last.or_else(|| found?.oldest_pending).unwrap_or(created.max(worker.begun));
         if worker.settings.overdue_after <= since.duration_until(now).unsigned_abs() {
             let pending = found.map_or(0, |one| one.pending);
             late.insert(bucket, json!({ "last_success": last, "pending": pending }));

@@ -49,6 +49,23 @@ pub struct Restored {
     pub bytes: u64,
     /// Left as they are, because there is an object under the key.
     pub left: u64,
+    /// What the repository could not give back whole: bucket, key and why; the first 1,000.
+    pub failed: Vec<(String, String, String)>,
+    /// All that it could not give back.
+    pub failures: u64,
+}
+
+/// Failures that are named.
+const NAMED_MAX: usize = 1_000;
+
+impl Restored {
+    /// A damaged object is told; the others are restored all the same.
+    fn failed(&mut self, entry: &Entry, why: &VaultError) {
+        self.failures += 1;
+        if self.failed.len() < NAMED_MAX {
+            self.failed.push((entry.bucket.clone(), entry.key.clone(), why.to_string()));
+        }
+    }
 }
 
 /// Restores into a bucket.
@@ -77,6 +94,7 @@ pub(crate) fn to_bucket(
                 restored.bytes += bytes;
             }
             Ok(None) => restored.left += 1,
+            Err(BackupError::Vault(err)) => restored.failed(&entry, &err),
             Err(err) => failed = Some(err),
         }
         Ok(failed.is_none())
@@ -185,7 +203,7 @@ pub fn to_folder(
     done: &mut dyn FnMut(&Restored),
 ) -> Result<Restored, BackupError> {
     let password = password::read(&settings.password_file, false)?;
-    let vault = Vault::open(settings.clone(), &password)?;
+    let vault = Vault::open(settings.clone(), &password, false)?;
     let snapshot = vault.read(&order.snapshot, order.at)?;
     let mut restored = Restored {
         snapshot: snapshot.info.id.clone(),
@@ -195,9 +213,16 @@ pub fn to_folder(
     snapshot.each(order.bucket.as_deref(), &mut |entry| {
         if entry.key.starts_with(&order.prefix) {
             let file = file(folder, &entry);
-            restored.bytes += write_file(&snapshot, &entry, &file)
-                .map_err(|err| VaultError::Repository(format!("{}: {err}", file.display())))?;
-            restored.objects += 1;
+            match write_file(&snapshot, &entry, &file) {
+                Ok(bytes) => {
+                    restored.bytes += bytes;
+                    restored.objects += 1;
+                }
+                Err(BackupError::Vault(err)) => restored.failed(&entry, &err),
+                Err(err) => {
+                    return Err(VaultError::Repository(format!("{}: {err}", file.display())));
+                }
+            }
             done(&restored);
         }
         Ok(true)
@@ -221,7 +246,14 @@ fn write_file(snapshot: &Snapshot, entry: &Entry, file: &Path) -> Result<u64, Ba
         fs::create_dir_all(parent).map_err(failed)?;
     }
     let mut target = File::create_new(file).map_err(failed)?;
-    let bytes = snapshot.copy(entry, &mut target)?;
+    let bytes = match snapshot.copy(entry, &mut target) {
+        Ok(bytes) => bytes,
+        Err(err) => {
+            // Half of it would look like all of it.
+            fs::remove_file(file).map_err(failed)?;
+            return Err(err.into());
+        }
+    };
     target.set_modified(entry.modified.into()).map_err(failed)?;
     Ok(bytes)
 }

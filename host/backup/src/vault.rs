@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use backlot_storage::Store;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, Zoned};
 use rustic_core::repofile::SnapshotFile;
 use rustic_core::{
     BackupOptions, ConfigOptions, Credentials, KeyOptions, Repository, RepositoryBackends,
@@ -35,6 +35,8 @@ pub use read::{Entry, Snapshot, SnapshotInfo};
 pub use source::Change;
 pub use upkeep::{Damage, Pruned, Sizes, Verified};
 
+/// Two snapshots are at least so far apart.
+const TICK: SignedDuration = SignedDuration::from_millis(1);
 /// Host of all our snapshots: restic groups by it, and the machine may change.
 const HOST: &str = "backlot";
 
@@ -44,6 +46,12 @@ pub enum VaultError {
     /// It is damaged, or cannot be reached.
     #[error("{0}")]
     Repository(String),
+    /// It was there, or must have been.
+    #[error(
+        "there is no repository at {0}: mount it, or correct where it is; one of another name can \
+         be begun anew"
+    )]
+    Gone(String),
     /// There is no password for a repository that exists.
     #[error("the password does not open the repository at {0}")]
     WrongPassword(String),
@@ -96,15 +104,18 @@ pub struct Taken {
 }
 
 impl Vault {
-    /// Opens a repository; makes it where there is none.
+    /// Opens a repository; if that is wanted, makes it where there is none.
     ///
     /// # Errors
-    /// When it cannot be reached, or the password is another one.
-    pub fn open(settings: Settings, password: &str) -> Result<Vault> {
+    /// When it is not there, cannot be reached, or the password is another one.
+    pub fn open(settings: Settings, password: &str, make: bool) -> Result<Vault> {
         let gate = Arc::new(Gate::new(&settings)?);
         let repository = closed(&gate)?;
         let credentials = Credentials::password(password);
         let repository = if repository.config_id()?.is_none() {
+            if !make {
+                return Err(VaultError::Gone(settings.target.location()));
+            }
             gate.forget_unfinished()?;
             let (key, mut config) = (KeyOptions::default(), ConfigOptions::default());
             config.set_version = Some(2);
@@ -125,6 +136,12 @@ impl Vault {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Tells this repository from all others.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.repository.config().id.to_hex().to_string()
     }
 
     /// Takes a snapshot with these changes upon the newest. Must not be called on a thread of the
@@ -155,6 +172,12 @@ impl Vault {
         let mut description = SnapshotOptions::default();
         description.host = Some(HOST.to_owned());
         description.command = Some("backlot".to_owned());
+        // The newest is the one to go on from, also when the clock was set back.
+        let now = Zoned::now();
+        description.time = Some(match &parent {
+            Some(parent) => now.max(parent.time.saturating_add(TICK)),
+            None => now,
+        });
         let description = description.to_snapshot()?;
         let answer = repository.archive(&options, &source, description, &[PathBuf::from("/")]);
         let counts = source.counts();
@@ -179,10 +202,7 @@ impl Vault {
     pub fn probe(&self) -> Result<()> {
         match self.repository.config_id()? {
             Some(_) => Ok(()),
-            None => Err(VaultError::Repository(format!(
-                "the repository at {} is gone",
-                self.settings.target.location()
-            ))),
+            None => Err(VaultError::Gone(self.settings.target.location())),
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use backlot_ledger::backup::{BACKUP_FAILED, BACKUP_RECOVERED, CoveredTo, RUNS_KEPT, RunEnd};
+use backlot_ledger::backup::{
+    BACKUP_FAILED, BACKUP_RECOVERED, CoveredTo, Pending, RUNS_KEPT, RunEnd,
+};
 use backlot_ledger::{Event, Ledger, crash};
 use backlot_policy::Policy;
 use backlot_storage::Store;
@@ -29,6 +31,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// After a failure the next attempt waits for so long, and then twice as long, up to the second.
 const RETRY_FROM: Duration = Duration::from_secs(5);
 const RETRY_TO: Duration = Duration::from_secs(10 * 60);
+
+/// Names on the paths of the changes that one snapshot takes in: about 2 KB each while it is made.
+const PATH_NAMES_MAX: usize = 200_000;
 
 /// Answers an order.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, BackupError>>;
@@ -187,7 +192,15 @@ impl Worker {
     pub(crate) fn vault(&mut self) -> Result<&Vault, BackupError> {
         if self.vault.is_none() {
             let password = password::read(&self.settings.password_file, true)?;
-            self.vault = Some(Vault::open(self.settings.clone(), &password)?);
+            let name = self.settings.name.clone();
+            let known = self.runtime.block_on(self.ledger.backup_repository(&name))?;
+            let vault = Vault::open(self.settings.clone(), &password, known.is_none())?;
+            let id = vault.id();
+            if known.as_deref() != Some(id.as_str()) {
+                let last = vault.last_place()?;
+                self.runtime.block_on(self.ledger.backup_adopt(&name, &id, last))?;
+            }
+            self.vault = Some(vault);
         }
         self.vault.as_ref().ok_or(BackupError::Stopped)
     }
@@ -213,9 +226,10 @@ impl Worker {
     fn batch(&mut self) -> Result<Option<Taken>, BackupError> {
         let started = Timestamp::now();
         let (name, batch) = (self.settings.name.clone(), self.settings.batch);
-        let covers = self.covers()?;
+        let covers = self.covers();
         let pending = self.ledger.backup_pending(&name, batch.changes_max, batch.bytes_max);
         let pending = self.runtime.block_on(pending)?;
+        let pending = bounded(pending);
         let Some(done_to) = pending.last().map(|last| last.seq) else { return Ok(None) };
         let changes: Vec<Change> = pending
             .into_iter()
@@ -273,7 +287,7 @@ impl Worker {
     fn probe(&mut self) -> Result<(), BackupError> {
         let started = Timestamp::now();
         let probed = self.vault().and_then(|vault| Ok(vault.probe()?));
-        let covers = if probed.is_ok() { self.covers()? } else { Vec::new() };
+        let covers = if probed.is_ok() { self.covers() } else { Vec::new() };
         let outcome = probed.as_ref().map(|()| json!({})).map_err(ToString::to_string);
         self.end("probe", started, outcome, None, covers)?;
         probed
@@ -283,14 +297,20 @@ impl Worker {
         let buckets = match bucket {
             Some(bucket) if self.settings.covers(bucket) => vec![bucket.to_owned()],
             Some(bucket) => return Err(BackupError::NotCovered(bucket.to_owned())),
-            None => self.buckets()?,
+            None => self.buckets()?.into_keys().collect(),
         };
         follow::all(self)?;
         for bucket in buckets {
             catch_up::bucket(self, &bucket)?;
         }
+        // What is handed over from now on has its own turn.
+        let backlog = self.ledger.backup_backlog(&self.settings.name, usize::MAX);
+        let mut left = self.runtime.block_on(backlog)?.changes;
         let mut all = Vec::new();
-        while let Some(taken) = self.batch()? {
+        while 0 < left
+            && let Some(taken) = self.batch()?
+        {
+            left = left.saturating_sub(taken.stored + taken.removed + taken.skipped);
             all.push(taken);
         }
         Ok(all)
@@ -364,28 +384,23 @@ impl Worker {
         pruned
     }
 
-    /// The buckets there are that the repository covers.
-    pub(crate) fn buckets(&self) -> Result<Vec<String>, BackupError> {
+    /// The buckets there are that the repository covers, and since when.
+    pub(crate) fn buckets(&self) -> Result<BTreeMap<String, Timestamp>, BackupError> {
         let buckets = self.runtime.block_on(self.store.buckets())?;
-        let names = buckets.into_iter().map(|bucket| bucket.name);
-        Ok(names.filter(|name| self.settings.covers(name)).collect())
+        let covered = buckets.into_iter().filter(|bucket| self.settings.covers(&bucket.name));
+        Ok(covered.map(|bucket| (bucket.name, bucket.created_at)).collect())
     }
 
     /// How far the buckets are safe when nothing waits.
-    fn covers(&self) -> Result<Vec<CoveredTo>, BackupError> {
-        if !self.settings.follow {
-            // What is to be backed up is for others to say.
-            let now = Timestamp::now();
-            let to_now = |bucket| CoveredTo { bucket, as_of: now, seen: now };
-            return Ok(self.buckets()?.into_iter().map(to_now).collect());
-        }
+    fn covers(&self) -> Vec<CoveredTo> {
+        // What is not followed may have changed: nothing is said of it.
         let known = self.known();
         let covered = known.reached.iter().map(|(bucket, reached)| CoveredTo {
             bucket: bucket.clone(),
             as_of: reached.as_of,
             seen: reached.seen,
         });
-        Ok(covered.collect())
+        covered.collect()
     }
 
     pub(crate) fn last_run(
@@ -439,6 +454,18 @@ impl Worker {
     }
 }
 
+/// As many as their paths fit into memory: each name on a path has a place of its own.
+fn bounded(mut pending: Vec<Pending>) -> Vec<Pending> {
+    let mut names = 0;
+    let fits = pending.iter().take_while(|change| {
+        names += 2 + change.key.matches('/').count();
+        names <= PATH_NAMES_MAX
+    });
+    let fits = fits.count().max(1);
+    pending.truncate(fits);
+    pending
+}
+
 /// When to try again after a failure.
 #[derive(Default)]
 struct Retry {
@@ -459,5 +486,27 @@ impl Retry {
         let wait = self.wait.map_or(RETRY_FROM, |wait| (wait * 2).min(RETRY_TO));
         self.wait = Some(wait);
         self.due = Some(Instant::now() + wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_paths_make_small_snapshots() {
+        let pending = |key: &str| {
+            let change = Pending {
+                seq: 1,
+                bucket: "b".to_owned(),
+                key: key.to_owned(),
+                stored: None,
+                place: 1,
+                size: 0,
+            };
+            bounded(vec![change; 10_000]).len()
+        };
+        assert_eq!(pending("a/b/c"), 10_000);
+        assert_eq!(pending(&"/".repeat(1_000)), PATH_NAMES_MAX / 1_002);
     }
 }

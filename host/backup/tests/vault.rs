@@ -281,6 +281,12 @@ async fn a_damaged_pack_is_found_and_named_with_what_it_hits() {
     assert_eq!(runs.iter().map(|run| run.succeeded).collect::<Vec<_>>(), [false, true]);
     let drilled = bed.backups.drill(NAME).await.unwrap();
     assert_eq!(drilled.differing.len(), 1, "{drilled:?}");
+    // What is whole comes back all the same.
+    let to = Some("restored".to_owned());
+    let restore = Restore { snapshot: "latest".to_owned(), to, ..Restore::default() };
+    let restored = bed.backups.restore(NAME, restore).await.unwrap();
+    assert_eq!((restored.objects, restored.failures), (1, 1), "{restored:?}");
+    assert_eq!(restored.failed[0].1, "lost.bin");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,6 +309,84 @@ async fn snapshots_are_forgotten_but_not_where_nothing_is_removed() {
         bed.restic(&["check", "--read-data"]);
         assert_eq!(bed.restic_restore()[&format!("{BUCKET}/key")], noise(3, 10_000));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_and_went_below_a_name_leaves_the_object_of_that_name() {
+    let bed = Bed::new(|_| {}).await;
+    bed.put("a", b"one").await;
+    bed.now().await;
+    for body in ["one", "two"] {
+        bed.put("a", body.as_bytes()).await;
+        let gone = bed.put("a/gone", b"x").await;
+        bed.delete("a/gone").await;
+        assert_eq!(bed.hand_over(&gone, true).await, Outcome::Queued);
+        bed.now().await;
+        assert_eq!(bed.restic_restore()[&format!("{BUCKET}/a")], body.as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_gone_is_not_begun_anew() {
+    let bed = Bed::new(|_| {}).await;
+    bed.put("key", b"bytes").await;
+    bed.now().await;
+    let (there, away) = (bed.folder.path().join("repository"), bed.folder.path().join("unmounted"));
+    fs::rename(&there, &away).unwrap();
+    let again = || {
+        let settings = vec![settings(bed.folder.path())];
+        Backups::start(settings, Vec::new(), &bed.ledger, &bed.store).unwrap()
+    };
+    let refused = again().now(NAME, None).await.unwrap_err().to_string();
+    assert!(refused.contains("there is no repository at"), "{refused}");
+    assert!(!there.exists());
+    fs::rename(&away, &there).unwrap();
+    again().now(NAME, None).await.unwrap();
+    // A restore to a folder makes none either.
+    let mut elsewhere = settings(bed.folder.path());
+    elsewhere.target = Target::Folder(away.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        let restore = Restore { snapshot: "latest".to_owned(), ..Restore::default() };
+        backlot_backup::to_folder(&elsewhere, &restore, Path::new("unused"), &mut |_| {})
+    });
+    assert!(done.await.unwrap().unwrap_err().to_string().contains("there is no repository at"));
+    assert!(!away.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_set_up_anew_goes_on_with_the_repository_of_the_one_that_is_lost() {
+    let lost = Bed::new(|_| {}).await;
+    for number in 0..20 {
+        lost.put("key", format!("{number}").as_bytes()).await;
+    }
+    lost.put("other", b"other").await;
+    lost.now().await;
+    let bed = Bed::new(|settings| {
+        settings.target = Target::Folder(lost.folder.path().join("repository"));
+        settings.password_file = lost.folder.path().join("password");
+    })
+    .await;
+    bed.put("key", b"of the new one").await;
+    bed.now().await;
+    let files = lost.restic_restore();
+    assert_eq!(files[&format!("{BUCKET}/key")], b"of the new one");
+    assert_eq!(files.len(), 1, "what is not in the bucket any more is not in the newest snapshot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_undeleted_is_back_in_the_next_snapshot() {
+    let bed = Bed::new(|settings| settings.follow = true).await;
+    let path = format!("{BUCKET}/key");
+    bed.put("key", b"written before there were versions").await;
+    bed.now().await;
+    bed.store.set_versioning(BUCKET, backlot_storage::Versioning::Enabled).await.unwrap();
+    let delete = Delete { bucket: BUCKET.into(), key: "key".into(), ..Delete::default() };
+    let marker = bed.store.delete(delete.clone()).await.unwrap().version_id;
+    bed.now().await;
+    assert!(!bed.restic_restore().contains_key(&path));
+    bed.store.delete(Delete { version: marker, ..delete }).await.unwrap();
+    bed.now().await;
+    assert!(bed.restic_restore().contains_key(&path));
 }
 
 fn packs(bed: &Bed) -> Vec<PathBuf> {

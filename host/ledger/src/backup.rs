@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::timestamp;
-use crate::objects::{IndexError, NULL_VERSION, QUARANTINE_TAG};
+use crate::objects::{IndexError, QUARANTINE_TAG};
 use crate::tx::Tx;
 use crate::{Effect, Event, Ledger, LedgerError};
 
@@ -225,6 +225,64 @@ impl Ledger {
         self.read(move |conn| rows::following(conn, &repository)).await
     }
 
+    /// The id of the repository that had this name; None: there was none.
+    pub async fn backup_repository(&self, name: &str) -> Result<Option<String>> {
+        let name = name.to_owned();
+        self.read(move |conn| rows::repository(conn, &name)).await
+    }
+
+    /// Takes a repository as the one of this name: nothing is known of what is in it. Changes from
+    /// now on have a place after `place`, the last one that it knows of, whichever ledger gave it.
+    pub async fn backup_adopt(&self, name: &str, id: &str, place: u64) -> Result<()> {
+        let (name, id) = (name.to_owned(), id.to_owned());
+        self.write(move |tx| {
+            for table in ["backup_following", "backup_covered"] {
+                tx.execute(&format!("DELETE FROM {table} WHERE repository = ?1"), [&name])?;
+            }
+            tx.execute(
+                "INSERT INTO backup_repositories (repository, id) VALUES (?1, ?2)
+                 ON CONFLICT (repository) DO UPDATE SET id = ?2",
+                (&name, &id),
+            )?;
+            let place = place.cast_signed();
+            let sql = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'versions'";
+            if tx.execute(sql, [place])? == 0 {
+                let sql = "INSERT INTO sqlite_sequence (name, seq) VALUES ('versions', ?1)";
+                tx.execute(sql, [place])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets how far repositories are with buckets that they do not cover any more, so that one
+    /// that comes back is looked through from the start.
+    pub async fn backup_forget_uncovered(
+        &self,
+        covers: impl Fn(&str, &str) -> bool + Send + 'static,
+    ) -> Result<()> {
+        self.write(move |tx| {
+            for table in ["backup_following", "backup_covered"] {
+                let known: Vec<(String, String)> = tx
+                    .sql(&format!("SELECT repository, bucket FROM {table}"))?
+                    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<rusqlite::Result<_>>()?;
+                let gone = known.iter().filter(|(name, bucket)| !covers(name, bucket));
+                for (name, bucket) in gone {
+                    let sql = format!("DELETE FROM {table} WHERE repository = ?1 AND bucket = ?2");
+                    tx.execute(&sql, (name, bucket))?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// A moment: what was changed before it is in what is read from now on.
+    pub async fn backup_moment(&self) -> Result<Timestamp> {
+        self.write_ordered(|tx| Ok(tx.now())).await
+    }
+
     /// Writes down how far the feed of changes is gone through.
     pub async fn backup_follow(
         &self,
@@ -285,10 +343,18 @@ fn hand_over(tx: &Tx<'_>, item: &HandedOver) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The version that is handed over, if it is there and not in quarantine.
+/// The version that is handed over, if it is there, not deleted and not in quarantine.
 fn written(tx: &Tx<'_>, item: &HandedOver) -> Result<Option<Wanted>> {
-    let sql = "SELECT seq, size, tags FROM versions JOIN buckets ON buckets.id = bucket
-         WHERE name = ?1 AND key = ?2 AND version = ?3 AND content_id = ?4 AND marker = 0";
+    // The current one counts later than all that was, whenever it was written: a newer one may
+    // have come and gone. One below a delete marker is not to come back.
+    let sql = "SELECT CASE one.latest
+                WHEN 1 THEN (SELECT seq FROM sqlite_sequence WHERE name = 'versions')
+                ELSE one.seq END, one.size, one.tags
+         FROM versions AS one JOIN buckets ON buckets.id = one.bucket
+         WHERE name = ?1 AND one.key = ?2 AND version = ?3 AND content_id = ?4 AND marker = 0
+           AND NOT EXISTS (
+               SELECT 1 FROM versions AS top WHERE top.bucket = one.bucket AND top.key = one.key
+               AND top.latest = 1 AND top.marker = 1)";
     let HandedOver { bucket, key, version, content_id, .. } = item;
     let found = tx.first(sql, (bucket, key.as_bytes(), version, content_id), |row| {
         Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?))
@@ -324,7 +390,7 @@ fn after_removal(tx: &Tx<'_>, item: &HandedOver) -> Result<Option<Wanted>> {
     };
     let in_quarantine = is_in_quarantine(tags.as_deref());
     // Content ids are in the order of time.
-    let older = content_id < item.content_id && version != NULL_VERSION;
+    let older = content_id < item.content_id;
     let stored = Some((version, content_id));
     Ok((older && !in_quarantine).then_some(Wanted { stored, place, size }))
 }

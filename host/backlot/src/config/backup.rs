@@ -1,6 +1,7 @@
 //! `[[backup]]`: repositories, and what is kept in them.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -209,6 +210,15 @@ impl Backup {
     }
 }
 
+/// Whether an endpoint is, or may be, the server's own.
+fn is_own(endpoint: &str, own: SocketAddr) -> bool {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_here = host == "localhost" || address.is_ok_and(|ip| ip.is_loopback() || ip == own.ip());
+    uri.port_u16() == Some(own.port()) && (is_here || own.ip().is_unspecified())
+}
+
 /// Refuses repositories that make no sense, or are in each other's way.
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
     let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
@@ -222,7 +232,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
             return Err(backup.wrong("another repository is in the same place"));
         }
         if let Target::S3(s3) = &settings.target
-            && s3.endpoint.ends_with(&config.s3.address.to_string())
+            && is_own(&s3.endpoint, config.s3.address)
             && settings.covers(&s3.bucket)
         {
             return Err(backup.wrong("it would back up its own bucket: name others in `buckets`"));

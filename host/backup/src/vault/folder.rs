@@ -1,7 +1,7 @@
 //! A repository in a folder. What is there under its final name is whole and durable; the library's
 //! own backend, which reads for us, writes in place, where a crash leaves half a file.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,13 +37,7 @@ impl Folder {
     }
 
     fn sweep(&self) -> io::Result<()> {
-        let entries = match fs::read_dir(self.path.join(UNFINISHED)) {
-            Ok(entries) => entries,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(err) => return Err(err),
-        };
-        for entry in entries {
-            let entry = entry?;
+        for entry in entries(&self.path.join(UNFINISHED))? {
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
             if UNFINISHED_KEPT < age {
                 fs::remove_file(entry.path())?;
@@ -62,6 +56,27 @@ impl Folder {
             }
             _ => self.path.join(tpe.dirname()).join(hex.as_str()),
         }
+    }
+
+    fn list(&self, tpe: FileType) -> io::Result<Vec<(Id, u32)>> {
+        let mut found = Vec::new();
+        match tpe {
+            FileType::Config => {
+                let config = self.path.join("config");
+                if config.try_exists()? {
+                    found.push((Id::default(), length(&config.metadata()?)));
+                }
+            }
+            FileType::Pack => {
+                for folder in entries(&self.path.join("data"))? {
+                    if folder.file_type()?.is_dir() {
+                        files(&folder.path(), &mut found)?;
+                    }
+                }
+            }
+            _ => files(&self.path.join(tpe.dirname()), &mut found)?,
+        }
+        Ok(found)
     }
 
     fn write(&self, place: &Path, id: &Id, content: &BytesList) -> io::Result<()> {
@@ -85,6 +100,31 @@ impl Folder {
     }
 }
 
+/// What is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.collect(),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(err) => Err(err),
+    }
+}
+
+/// The files of a folder that have an id as their name.
+fn files(folder: &Path, found: &mut Vec<(Id, u32)>) -> io::Result<()> {
+    for entry in entries(folder)? {
+        let name = entry.file_name();
+        if let Some(Ok(id)) = name.to_str().map(str::parse::<Id>) {
+            found.push((id, length(&entry.metadata()?)));
+        }
+    }
+    Ok(())
+}
+
+/// Of a file of a repository: at most 4 GiB.
+fn length(metadata: &Metadata) -> u32 {
+    u32::try_from(metadata.len()).unwrap_or(u32::MAX)
+}
+
 /// Makes the entries of a folder durable.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -96,7 +136,8 @@ impl ReadBackend for Folder {
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        self.reads.list_with_size(tpe)
+        // The library's own goes on where it cannot look, as if nothing were there.
+        self.list(tpe).map_err(|err| self.failed("list", &self.path.join(tpe.dirname()), err))
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {

@@ -37,6 +37,8 @@ pub struct Entry {
     pub size: u64,
     /// When it was written.
     pub modified: Timestamp,
+    /// Its place among the changes of the ledger that it is of.
+    pub place: u64,
     /// What else was kept.
     pub kept: Kept,
     node: Node,
@@ -54,6 +56,18 @@ impl Vault {
     /// The snapshots, the oldest first.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
         Ok(self.ours()?.iter().map(info).collect())
+    }
+
+    /// The latest place among the changes that the newest snapshot knows of; 0 without one.
+    pub fn last_place(&self) -> Result<u64> {
+        let mut last = 0;
+        if self.newest()?.is_some() {
+            self.read("latest", None)?.each(None, &mut |entry| {
+                last = last.max(entry.place);
+                Ok(true)
+            })?;
+        }
+        Ok(last)
     }
 
     /// Opens a snapshot: by id, its first digits, or `latest`; with a moment, one that is not
@@ -143,7 +157,8 @@ pub(super) fn entry(bucket: &str, path: &[String], node: Node) -> Option<Entry> 
     let key = path::key(path.iter().map(String::as_str))?;
     let kept = node::kept(&node)?;
     let modified = node.meta.mtime.unwrap_or_default();
-    Some(Entry { bucket: bucket.to_owned(), key, size: node.meta.size, modified, kept, node })
+    let (bucket, size, place) = (bucket.to_owned(), node.meta.size, node.meta.inode);
+    Some(Entry { bucket, key, size, modified, place, kept, node })
 }
 
 fn info(snapshot: &SnapshotFile) -> SnapshotInfo {

@@ -303,7 +303,8 @@ impl Walk {
                 }
                 (None, None) => {}
             }
-            if let Some(folder) = changed.folder {
+            // Of a folder that is not there and gets nothing there is nothing to enter.
+            if is_folder && let Some(folder) = changed.folder {
                 nodes.remove(&name);
                 steps.insert(name, Step::Enter(folder, subtree));
             }

@@ -1,6 +1,6 @@
 //! Reads of what waits and what was done.
 
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row};
 
 use super::*;
 
@@ -124,4 +124,12 @@ pub(super) fn following(
         Ok((row.get(0)?, following))
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn repository(conn: &Connection, name: &str) -> Result<Option<String>> {
+    let id = conn
+        .prepare_cached("SELECT id FROM backup_repositories WHERE repository = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    Ok(id)
 }

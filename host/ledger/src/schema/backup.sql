@@ -34,6 +34,12 @@ CREATE TABLE backup_runs (
 ) STRICT;
 CREATE INDEX backup_runs_kind ON backup_runs (repository, kind, seq);
 
+-- Which repository it is that has a name: places and times below are about that one.
+CREATE TABLE backup_repositories (
+    repository TEXT PRIMARY KEY,
+    id         TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- How far the feed of changes is gone through for a bucket of a repository.
 CREATE TABLE backup_following (
     repository TEXT NOT NULL,

@@ -1,6 +1,7 @@
 //! Backups: how they stand, what is in them, and what can be done with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use backlot_backup::vault::{Entry, Taken, VaultError};
 use backlot_backup::{BackupError, Backups, RUN_KINDS, RepositoryStatus, Restore};
@@ -15,6 +16,8 @@ use crate::web::reply::{self, Body, Fault};
 
 /// Objects on a page of a snapshot, and most of them.
 const LIMIT: usize = 1_000;
+/// How long to wait for the size of a repository.
+const SIZES_MAX: Duration = Duration::from_secs(2);
 /// Runs on a page.
 const RUNS: usize = 50;
 
@@ -44,7 +47,9 @@ pub(super) async fn show(shared: &Arc<Shared>, name: &str) -> Result<Response<Bo
     let backups = backups(shared, name)?;
     let all = backups.status().await.map_err(fault)?;
     let found = all.iter().find(|one| one.name == name).ok_or_else(|| unknown(name))?;
-    let sizes = backups.sizes(name).await.map_err(fault)?;
+    // It may be busy for long, or not be there: that is no reason to say nothing.
+    let sizes = tokio::time::timeout(SIZES_MAX, backups.sizes(name)).await;
+    let sizes = sizes.ok().and_then(Result::ok);
     let mut standing = standing(found);
     if let Some(standing) = standing.as_object_mut() {
         standing.insert("sizes".to_owned(), json!(sizes));
