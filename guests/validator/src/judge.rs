@@ -12,7 +12,7 @@ use backlot_sdk::objects::{self, Pinned};
 use backlot_sdk::{antivirus, backup, context};
 
 use crate::fault::Fault;
-use crate::record::{self, Became, QUARANTINE_BUCKET, RELEASED_TAG, Record};
+use crate::record::{self, Became, QUARANTINE_BUCKET, QUARANTINE_TAG, RELEASED_TAG, Record};
 use crate::source::Source;
 
 /// Kind of the event that tells of an invalid object.
@@ -72,15 +72,28 @@ pub fn judged(policy: &Policy, object: &Pinned) -> Result<Option<Record>, Fault>
     let open = matches!(verdict, Verdict::Valid { .. } | Verdict::Unsupported { .. });
     let wanted = policy.second_opinion && open;
     let (verdict, opinion) =
-        if wanted { second_opinion(object, verdict)? } else { (verdict, None) };
-    Ok(Some(carry_out(policy, object, size, verdict, opinion)?))
+        if wanted { second_opinion(policy, object, verdict)? } else { (verdict, None) };
+    let record = carry_out(policy, object, size, verdict, opinion)?;
+    if record.became == Became::Kept && record::tag(&tags, QUARANTINE_TAG).is_some() {
+        // Another policy denied it.
+        objects::tag(object, &[], &[QUARANTINE_TAG.to_owned()])?;
+        record.leave()?;
+    }
+    Ok(Some(record))
 }
 
 /// What a virus scanner says of what seems to be fine.
-fn second_opinion(object: &Pinned, verdict: Verdict) -> Result<(Verdict, Option<String>), Fault> {
+fn second_opinion(
+    policy: &Policy,
+    object: &Pinned,
+    verdict: Verdict,
+) -> Result<(Verdict, Option<String>), Fault> {
     Ok(match antivirus::scan(object)? {
         Opinion::Clean => (verdict, Some("clean".to_owned())),
-        Opinion::NotScanned(reason) => (verdict, Some(format!("not scanned: {reason}"))),
+        Opinion::NotScanned(reason) => {
+            let what = format!("the virus scanner did not check it: {reason}");
+            (unchecked(policy, what), Some(format!("not scanned: {reason}")))
+        }
         Opinion::Infected(name) => {
             let format = match verdict {
                 Verdict::Valid { format, .. } => Some(format),
@@ -95,15 +108,19 @@ fn second_opinion(object: &Pinned, verdict: Verdict) -> Result<(Verdict, Option<
 
 /// Writes down that an object could not be judged, however often that was tried.
 pub fn given_up(policy: &Policy, object: &Pinned, reason: &str) -> Result<(), Fault> {
-    let what = format!("the check gave up: {reason}");
-    let verdict = match policy.unknown {
-        UnknownRule::Refuse => Verdict::Invalid { format: None, at: 0, what },
-        _ => Verdict::Unsupported { format: None, at: 0, what },
-    };
+    let verdict = unchecked(policy, format!("the check gave up: {reason}"));
     let size = Source::open(object)?.info().size;
     let record = carry_out(policy, object, size, verdict, None)?;
     hand_over(stored(policy, object, &record).into_iter().collect())?;
     settle(object, &record)
+}
+
+/// What a policy says of what could not be checked.
+fn unchecked(policy: &Policy, what: String) -> Verdict {
+    match policy.unknown {
+        UnknownRule::Refuse => Verdict::Invalid { format: None, at: 0, what },
+        _ => Verdict::Unsupported { format: None, at: 0, what },
+    }
 }
 
 /// Bounds of the walk. Nobody prints the structures.
@@ -137,10 +154,15 @@ fn carry_out(
     };
     let is_invalid = matches!(record.verdict, Verdict::Invalid { .. });
     if record.became == Became::Moved {
-        objects::copy(object, QUARANTINE_BUCKET, &record.moved_key(), false)?;
+        let copied = objects::copy(object, QUARANTINE_BUCKET, &record.moved_key(), false);
+        copied.map_err(record::quarantine_fault)?;
     }
     // Of two invocations that judge the same object, the one that enters it tells of it.
     let tells = is_invalid && (record.became == Became::Kept || record.enter()?);
+    if record.became == Became::Moved && !tells {
+        // It was denied under another policy: the entry says where it is from now on.
+        record.enter_again()?;
+    }
     record.write()?;
     if tells {
         alert(&record)?;

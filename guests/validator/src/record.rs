@@ -21,6 +21,17 @@ const KEY_BYTES_MAX: usize = 1_024;
 /// Largest record that is read back.
 const RECORD_BYTES_MAX: u32 = 256 << 10;
 
+/// A quarantine that is not there says nothing about the object.
+pub fn quarantine_fault(error: objects::Error) -> Fault {
+    match error {
+        objects::Error::NoSuchBucket => {
+            let text = format!("the bucket {QUARANTINE_BUCKET:?} is missing: make it again");
+            Fault::Passing(text)
+        }
+        error => error.into(),
+    }
+}
+
 /// What was found about one object, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -61,8 +72,13 @@ pub enum Became {
 }
 
 impl Record {
-    /// Writes it; a record about the same key is replaced.
+    /// Writes it; a record about the same key is replaced, unless it is of newer bytes.
     pub fn write(&self) -> Result<(), Fault> {
+        // Content ids are in the order of time.
+        let there = Self::read(&self.bucket, &self.key)?;
+        if there.is_some_and(|there| self.content_id < there.content_id) {
+            return Ok(());
+        }
         let key = key_of(&self.bucket, &self.key);
         put(OWN_BUCKET, &key, &serde_json::to_vec(self)?, false).map_err(Fault::from)
     }
@@ -97,8 +113,19 @@ impl Record {
         match put(QUARANTINE_BUCKET, &self.entry_key(), &serde_json::to_vec(self)?, true) {
             Ok(()) => Ok(true),
             Err(objects::Error::PreconditionFailed) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(quarantine_fault(error)),
         }
+    }
+
+    /// Lists it as it is now, whatever its entry said before.
+    pub fn enter_again(&self) -> Result<(), Fault> {
+        put(QUARANTINE_BUCKET, &self.entry_key(), &serde_json::to_vec(self)?, false)
+            .map_err(quarantine_fault)
+    }
+
+    /// Lists it no more.
+    pub fn leave(&self) -> Result<(), Fault> {
+        objects::delete(QUARANTINE_BUCKET, &self.entry_key()).map_err(quarantine_fault)
     }
 
     /// Its tags.

@@ -274,9 +274,8 @@ pub fn page(order: &PageOrder) -> Result<PageDone, Fault> {
             Err(fault) => return Err(fault),
         }
     }
-    for object in &gone {
-        Record::remove(&object.bucket, &object.key)?;
-    }
+    // Asked again: another upload may have come, and have its record.
+    gone.iter().try_for_each(removed)?;
     Ok(done)
 }
 

@@ -88,6 +88,10 @@ mod tests {
         let may_delete = |grant: &&StorageGrant| grant.access.contains(&Access::Delete);
         let may_delete: Vec<_> =
             manifest.grants.storage.iter().filter(may_delete).map(|grant| &grant.bucket).collect();
-        assert_eq!(may_delete, [OWN_BUCKET], "only what is moved has to be deleted");
+        assert_eq!(
+            may_delete,
+            [OWN_BUCKET, QUARANTINE_BUCKET],
+            "only what is moved has to be deleted"
+        );
     }
 }

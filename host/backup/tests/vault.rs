@@ -339,7 +339,7 @@ async fn a_repository_that_is_gone_is_not_begun_anew() {
     };
     let refused = again().now(NAME, None).await.unwrap_err().to_string();
     assert!(refused.contains("there is no repository at"), "{refused}");
-    assert!(!there.exists());
+    assert!(!there.try_exists().unwrap());
     fs::rename(&away, &there).unwrap();
     again().now(NAME, None).await.unwrap();
     // A restore to a folder makes none either.
@@ -350,7 +350,7 @@ async fn a_repository_that_is_gone_is_not_begun_anew() {
         backlot_backup::to_folder(&elsewhere, &restore, Path::new("unused"), &mut |_| {})
     });
     assert!(done.await.unwrap().unwrap_err().to_string().contains("there is no repository at"));
-    assert!(!away.exists());
+    assert!(!away.try_exists().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,8 +91,9 @@ impl Scanner {
     /// What the scanner says of an object.
     ///
     /// # Errors
-    /// `Unavailable` when it does not answer, or not in time, or with an error; what reading the
-    /// object failed with.
+    /// `Unavailable` when it cannot be reached or hangs up; what reading the object failed with.
+    /// That it takes too long over an object, or answers with an error, is an opinion: the object
+    /// may be made so.
     pub async fn scan(&self, reader: &ObjectReader) -> Result<Opinion, StoreError> {
         let size = reader.info().size;
         if self.bytes_max < size {
@@ -104,7 +105,7 @@ impl Scanner {
         let _place = place.map_err(|_| StoreError::Unavailable("the scanner is closed".into()))?;
         match time::timeout(self.timeout, self.ask(reader)).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.unavailable(&format!("no answer within {:?}", self.timeout))),
+            Err(_) => Ok(Opinion::NotScanned(format!("no answer within {:?}", self.timeout))),
         }
     }
 
@@ -122,7 +123,7 @@ impl Scanner {
             Failure::Object(err) => err,
             Failure::Scanner(err) => self.unavailable(&err),
         })?;
-        read_answer(&answer).map_err(|text| self.unavailable(&text))
+        Ok(read_answer(&answer))
     }
 
     fn unavailable(&self, reason: &dyn fmt::Display) -> StoreError {
@@ -172,20 +173,20 @@ async fn send(
     stream.flush().await.map_err(Failure::Scanner)
 }
 
-fn read_answer(answer: &str) -> Result<Opinion, String> {
+fn read_answer(answer: &str) -> Opinion {
     let line = answer.trim_end_matches(['\0', '\n']);
     let said = line.strip_prefix("stream: ").unwrap_or(line);
     if said == "OK" {
-        return Ok(Opinion::Clean);
+        return Opinion::Clean;
     }
     if let Some(name) = said.strip_suffix(" FOUND") {
-        return Ok(Opinion::Infected(name.chars().take(NAME_CHARS_MAX).collect()));
+        return Opinion::Infected(name.chars().take(NAME_CHARS_MAX).collect());
     }
     if said.contains(TOO_LONG) {
         let text = "more bytes than the scanner takes (its StreamMaxLength)";
-        return Ok(Opinion::NotScanned(text.to_owned()));
+        return Opinion::NotScanned(text.to_owned());
     }
-    Err(format!("it answered {said:?}"))
+    Opinion::NotScanned(format!("it answered {said:?}"))
 }
 
 #[cfg(test)]
@@ -194,13 +195,16 @@ mod tests {
 
     #[test]
     fn answers_are_those_of_clamd() {
-        assert_eq!(read_answer("stream: OK\0"), Ok(Opinion::Clean));
+        assert_eq!(read_answer("stream: OK\0"), Opinion::Clean);
         let found = Opinion::Infected("Win.Test.EICAR_HDB-1".to_owned());
-        assert_eq!(read_answer("stream: Win.Test.EICAR_HDB-1 FOUND\0"), Ok(found));
-        let long = read_answer("INSTREAM size limit exceeded. ERROR\0");
-        assert!(matches!(long, Ok(Opinion::NotScanned(_))));
-        for other in ["", "stream: Can't allocate memory ERROR\0", "stream: ", "HTTP/1.1 400"] {
-            assert!(read_answer(other).is_err(), "{other}");
+        assert_eq!(read_answer("stream: Win.Test.EICAR_HDB-1 FOUND\0"), found);
+        for other in [
+            "INSTREAM size limit exceeded. ERROR\0",
+            "stream: Can't allocate memory ERROR\0",
+            "stream: ",
+            "HTTP/1.1 400",
+        ] {
+            assert!(matches!(read_answer(other), Opinion::NotScanned(_)), "{other}");
         }
     }
 

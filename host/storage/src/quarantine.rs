@@ -167,7 +167,20 @@ impl Store {
         let entry = self.quarantined(id).await?;
         match entry.became {
             Place::Denied => {
-                // Only these bytes: another upload under the key stays.
+                // Only these bytes, and only while they are denied: another upload under the key
+                // stays, and so does what was released.
+                let object = ObjectRef {
+                    bucket: entry.bucket.clone(),
+                    key: entry.key.clone(),
+                    version: Some(entry.version.clone()),
+                };
+                let is_denied = match self.tags(&object).await {
+                    Ok((_, tags)) => tags.contains_key(QUARANTINE_TAG),
+                    Err(_) => false,
+                };
+                if !is_denied {
+                    return self.forget_quarantined(id, by).await;
+                }
                 let delete = Delete {
                     bucket: entry.bucket,
                     key: entry.key,

@@ -17,6 +17,8 @@ use crate::web::reply::{self, Body, Fault};
 const LIMIT: u32 = 100;
 /// Kind of the event that tells of a release.
 const RELEASED: &str = "quarantine.released";
+/// The function that judges what is released.
+const VALIDATOR: &str = "validator";
 /// Its source.
 const SOURCE: &str = "/quarantine";
 
@@ -67,6 +69,11 @@ pub(super) async fn release(
         serde_json::from_slice(body)
             .map_err(|err| Fault::bad(format!("the body is not {{\"replace\": bool}}: {err}")))?
     };
+    let validator = shared.live.runtime().and_then(|runtime| runtime.view(VALIDATOR));
+    if validator.is_none_or(|function| !function.enabled) {
+        let text = "nobody would judge it anew: enable the function \"validator\" first";
+        return Err(Fault::new(StatusCode::CONFLICT, text));
+    }
     let released = shared.store.release(id, &caller.name, body.replace).await;
     let released = released.map_err(|err| fault(id, err))?;
     let mut data = json!(released);
