@@ -65,6 +65,7 @@ pub(crate) fn all(worker: &mut Worker) -> Result<(), BackupError> {
         match verdicts(worker, &bucket, &policy)? {
             None => reached(worker, &[bucket], as_of),
             Some(since) => {
+                worker.unsettled = true;
                 let mut known = worker.known();
                 known.reached.remove(&bucket);
                 known.waiting.insert(bucket, since);
@@ -109,6 +110,7 @@ fn changes(worker: &mut Worker, buckets: &[String]) -> Result<(), BackupError> {
             following.get(&change.bucket).is_some_and(|one| one.place < change.place)
         };
         let new = changes.into_iter().filter(is_new);
+        worker.unsettled = true;
         hand_over(worker, new.map(|change| handed_over(worker, change)).collect())?;
         place = next;
         for one in following.values_mut() {

@@ -146,6 +146,7 @@ impl Backups {
                 begun: Timestamp::now(),
                 policies: policies.clone(),
                 known: known.clone(),
+                unsettled: true,
                 vault: None,
             };
             let name = format!("backup-{}", settings.name);

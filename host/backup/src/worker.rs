@@ -97,6 +97,8 @@ pub(crate) struct Worker {
     pub(crate) policies: Arc<BTreeMap<String, Policy>>,
     /// How far the buckets are handed over.
     pub(crate) known: Arc<Mutex<Known>>,
+    /// Something changed since it was written down how far the buckets are safe.
+    pub(crate) unsettled: bool,
     /// Open once it could be opened.
     pub(crate) vault: Option<Vault>,
 }
@@ -216,8 +218,12 @@ impl Worker {
             || waited.is_some_and(|waited| batch.wait <= waited.unsigned_abs());
         if 0 < backlog.changes && due {
             self.batch()?;
-        } else if backlog.changes == 0 && self.is_due("probe", Some(PROBE_EVERY))? {
-            self.probe()?;
+        } else if backlog.changes == 0 {
+            let settles = self.unsettled && self.known().waiting.is_empty();
+            if settles || self.is_due("probe", Some(PROBE_EVERY))? {
+                self.probe()?;
+                self.unsettled = false;
+            }
         }
         Ok(())
     }
@@ -240,6 +246,7 @@ impl Worker {
                 place: change.place,
             })
             .collect();
+        self.unsettled = true;
         self.busy.store(changes.len() as u64, Ordering::Relaxed);
         let (store, runtime) = (self.store.clone(), self.runtime.clone());
         let taken = self.vault().and_then(|vault| Ok(vault.snapshot(changes, &store, &runtime)?));
